@@ -1,0 +1,120 @@
+"""Agents: a model, instructions, tools and limits, declared once and served by every worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_ai.models import Model
+from pydantic_ai.tools import ToolDefinition
+
+from jobs.agent.tool import Tool
+from jobs.errors import Misdeclared
+from store.states import StepKind, Work
+from store.transitions import Plan
+
+# The name a model calls to give its typed answer.
+ANSWER_TOOL = "final_answer"
+
+
+class Ask(BaseModel):
+    """What an agent is asked, when it declares nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ask: str = Field(min_length=1, max_length=100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job of an agent may use before it is stopped."""
+
+    model_steps_max: int = 50
+    tool_calls_per_turn_max: int = 32
+    failed_tools_max: int = 10
+    model_timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A model that works with tools until it has an answer.
+
+    `model` is a name such as `openai:gpt-5-mini`, or any pydantic-ai `Model`; a job or the setting
+    `STEPWELL_MODEL` may name another. `offline` is the model used for the name `offline`: a
+    function of the transcript that needs no key and no network.
+
+    `output_type` is `str` or a pydantic model; `input_type` is what a job has to bring.
+    """
+
+    name: str
+    model: str | Model
+    instructions: str
+    tools: Sequence[Tool] = ()
+    input_type: type[BaseModel] = Ask
+    output_type: type[Any] = str
+    limits: Limits = field(default_factory=Limits)
+    offline: Callable[[], Model] | None = None
+    description: str = ""
+    prompt: Callable[[Any], str] | None = None
+
+    def __post_init__(self) -> None:
+        names = [tool.name for tool in self.tools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise Misdeclared(f"Agent {self.name!r} has two tools named {', '.join(twice)}.")
+        if ANSWER_TOOL in names:
+            raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
+
+    @property
+    def step_name(self) -> str:
+        return f"model.{self.name}"
+
+    def first_steps(self) -> tuple[Plan, ...]:
+        """What a new job of this agent begins with."""
+        return (self.model_step(),)
+
+    def model_step(self) -> Plan:
+        return Plan(StepKind.MODEL, self.step_name, Work.WAITS)
+
+    def find_tool(self, name: str) -> Tool | None:
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+    def write_prompt(self, asked: BaseModel) -> str:
+        """What the model is told first, from the job's input."""
+        if self.prompt is not None:
+            return self.prompt(asked)
+        if isinstance(asked, Ask):
+            return asked.ask
+        return asked.model_dump_json(indent=2)
+
+    @cached_property
+    def answer(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.output_type)
+
+    @cached_property
+    def answer_tool(self) -> ToolDefinition | None:
+        """How a model gives a typed answer; None when it answers in text."""
+        if self.output_type is str:
+            return None
+        schema = self.answer.json_schema()
+        if schema.get("type") != "object":
+            raise Misdeclared(f"The output type of agent {self.name!r} has to be an object or str.")
+        return ToolDefinition(
+            name=ANSWER_TOOL,
+            description=schema.get("description") or "Give the final answer. Ends the work.",
+            parameters_json_schema=schema,
+            kind="output",
+        )
+
+    @cached_property
+    def version(self) -> str:
+        """A fingerprint of everything a model is shown; jobs pin it."""
+        face = [self.name, self.instructions, self.input_type.model_json_schema()]
+        face += [[t.name, t.definition.parameters_json_schema] for t in self.tools]
+        face += [self.answer.json_schema()]
+        return hashlib.sha256(json.dumps(face, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,141 @@
+"""The model as a function of a transcript: the one file that knows how pydantic-ai is called.
+
+Every client runs without retries of its own; the step owns them. Real providers are streamed, so
+that a first token that does not come can be told from an answer that takes long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from threading import Lock
+
+from pydantic_ai import direct
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters, infer_model
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.providers import infer_provider_class
+from pydantic_ai.settings import ModelSettings
+
+from jobs.agent.agent import Agent
+from jobs.errors import UnknownModel
+from jobs.settings import Settings
+from store.transitions import Usage
+
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model answered, and what that took."""
+
+    response: ModelResponse
+    usage: Usage
+
+
+def check_model_name(agent: Agent, name: str) -> None:
+    """Raise `UnknownModel` unless a model could be made of this name. Needs no key."""
+    if name == OFFLINE:
+        if agent.offline is None:
+            raise UnknownModel(f"Agent {agent.name!r} has no offline model.")
+        return
+    provider, colon, model = name.partition(":")
+    if not colon or not model:
+        raise UnknownModel(
+            f"{name!r} is not a model name. Write provider:model, such as openai:gpt-5-mini or "
+            f"anthropic:claude-haiku-4-5, or {OFFLINE}."
+        )
+    try:
+        infer_provider_class(provider)
+    except ValueError:
+        raise UnknownModel(f"No provider is named {provider!r} (in {name!r}).") from None
+    except ImportError:
+        raise UnknownModel(f"The client library of provider {provider!r} is not installed.") from None
+
+
+class Models:
+    """The models of one process by name, each made once, so that connections are kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: dict[str, Model] = {}
+        self._making = Lock()
+
+    def find(self, agent: Agent, named_by_job: str | None) -> Model:
+        """The model for this agent: the job's choice, else the setting's, else the agent's own."""
+        chosen = named_by_job or self._settings.model or agent.model
+        if isinstance(chosen, Model):
+            return chosen
+        if chosen == OFFLINE:
+            check_model_name(agent, chosen)
+            return self._once(f"{OFFLINE}/{agent.name}", agent.offline)
+        return self._once(chosen, lambda: self._make(chosen))
+
+    def _once(self, key: str, make: Callable[[], Model] | None) -> Model:
+        with self._making:
+            if key not in self._made:
+                assert make is not None  # noqa: S101 - checked by check_model_name
+                self._made[key] = make()
+            return self._made[key]
+
+    def _make(self, name: str) -> Model:
+        provider, _, model = name.partition(":")
+        if provider.startswith("openai") and self._settings.model_base_url:
+            from pydantic_ai.models.openai import OpenAIChatModel
+            from pydantic_ai.providers.openai import OpenAIProvider
+
+            key = self._settings.model_api_key.get_secret_value() or "none"
+            return OpenAIChatModel(
+                model, provider=OpenAIProvider(base_url=self._settings.model_base_url, api_key=key)
+            )
+        return infer_model(name)
+
+
+async def ask(
+    model: Model, agent: Agent, transcript: Sequence[ModelMessage], settings: Settings
+) -> Said:
+    """One model call. Raises pydantic-ai's typed errors as they are."""
+    parameters = ModelRequestParameters(
+        function_tools=[tool.definition for tool in agent.tools],
+        output_mode="text" if agent.answer_tool is None else "tool",
+        output_tools=[] if agent.answer_tool is None else [agent.answer_tool],
+        allow_text_output=agent.answer_tool is None,
+    )
+    timeout_s = agent.limits.model_timeout_s or settings.model_timeout_s
+    if isinstance(model, FunctionModel) and model.stream_function is None:
+        response = await direct.model_request(
+            model, transcript, model_request_parameters=parameters
+        )
+    else:
+        limits = ModelSettings(
+            max_retries=0,
+            request_timeout=timeout_s,
+            first_event_timeout=min(settings.model_first_token_timeout_s, timeout_s),
+        )
+        async with direct.model_request_stream(
+            model, transcript, model_settings=limits, model_request_parameters=parameters
+        ) as stream:
+            async for _ in stream:
+                pass
+            response = stream.get()
+    return Said(response, _usage_of(response, model))
+
+
+def _usage_of(response: ModelResponse, model: Model) -> Usage:
+    return Usage(
+        model=f"{model.system}:{response.model_name or model.model_name}",
+        requests=1,
+        input_tokens=response.usage.input_tokens,
+        output_tokens=response.usage.output_tokens,
+        cost_usd=_cost_of(response),
+    )
+
+
+def _cost_of(response: ModelResponse) -> str | None:
+    """The price by the bundled list, or None where the list does not know the model."""
+    try:
+        total: Decimal = response.cost().total_price
+    except (LookupError, ValueError, AssertionError):
+        return None
+    return str(total)

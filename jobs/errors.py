@@ -1,0 +1,60 @@
+"""The errors of the top floor, drawn as a tree; those of the floors below are in their own files.
+
+    StepwellError
+    ├── Refused               the caller has to change something; nothing was created
+    │   ├── UnknownAgent      no agent by that name is served here
+    │   ├── UnknownModel      no model can be made of that name
+    │   ├── InvalidInput      the input does not fit what the agent asks for
+    │   └── IdempotencyMismatch   the key was used before, with another request
+    └── Misdeclared           an agent, tool or pipeline is written in a way that cannot work
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class StepwellError(Exception):
+    """Something went wrong in a way we can name; the message is meant for a person."""
+
+
+class Refused(StepwellError):
+    """The caller has to change something; nothing was created."""
+
+    code = "refused"
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+class UnknownAgent(Refused):
+    """No agent by that name is served here."""
+
+    code = "unknown-agent"
+
+
+class UnknownModel(Refused):
+    """No model can be made of that name."""
+
+    code = "unknown-model"
+
+
+class InvalidInput(Refused):
+    """The input does not fit what the agent asks for."""
+
+    code = "invalid-input"
+
+    def __init__(self, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = errors or []
+
+
+class IdempotencyMismatch(Refused):
+    """The idempotency key was used before, with another request."""
+
+    code = "idempotency-mismatch"
+
+
+class Misdeclared(StepwellError):
+    """An agent, tool or pipeline is written in a way that cannot work."""

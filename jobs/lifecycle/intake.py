@@ -1,0 +1,142 @@
+"""Intake: the only door in. A job is checked, stored with its first step, and rung for.
+
+Everything that can be wrong with a request is found before anything is written; the job and its
+first step then appear in one transaction. The bell is rung after it, when the lane has room; when
+it has not, or Redis is away, the dispatch round rings later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from uuid_utils.compat import uuid7
+
+from broker.envelope import Envelope
+from broker.lanes import lane_of
+from jobs.agent.agent import Agent
+from jobs.agent.model import check_model_name
+from jobs.agent.registry import Program
+from jobs.errors import IdempotencyMismatch, InvalidInput, UnknownModel
+from jobs.lifecycle.desk import Desk
+from store import jobs
+from store.jobs import NewJob
+from store.rows import JobRow
+from store.states import JobClass
+
+INPUT_BYTES_MAX = 1024 * 1024
+KEY_CHARS_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody asks for, before it is checked."""
+
+    agent: str
+    input: dict[str, Any]
+    model: str | None = None
+    job_class: JobClass = JobClass.DEFAULT
+    idempotency_key: str | None = None
+    origin: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job, and whether this submission made it or an earlier one with the same key."""
+
+    job: JobRow
+    created: bool
+
+
+def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
+    """Take a job in. Raises a `Refused` when the caller has to change something."""
+    program = desk.registry.find(submission.agent)
+    asked = check_input(program, submission.input)
+    check_model(program, submission.model)
+    first_steps = program.first_steps()
+    lane = lane_of(submission.job_class, first_steps[0].work)
+    is_rung = desk.gauge.has_room(lane)
+    new = NewJob(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        agent=program.name,
+        agent_version=program.version,
+        model=submission.model,
+        job_class=submission.job_class,
+        origin=submission.origin,
+        input=asked,
+        idempotency_key=check_key(submission.idempotency_key),
+        request_sha256=fingerprint(submission),
+        first_steps=first_steps,
+        is_rung=is_rung,
+    )
+    with desk.doors.as_tenant(tenant_id) as tx:
+        created = jobs.create(tx, new)
+        if created is None:
+            return Submitted(_replayed(jobs.read_by_key(tx, new.idempotency_key or ""), new), False)
+    if is_rung:
+        desk.bell.ring(
+            [
+                Envelope(tenant_id, new.id, n + 1, step.name, new.job_class, step.work)
+                for n, step in enumerate(first_steps)
+            ]
+        )
+    return Submitted(created, True)
+
+
+def check_input(program: Program, given: dict[str, Any]) -> dict[str, Any]:
+    """The input as JSON that fits the agent; raises `InvalidInput` naming every field at fault."""
+    try:
+        asked = program.input_type.model_validate(given)
+    except ValidationError as error:
+        found = [
+            {"loc": list(each["loc"]), "msg": each["msg"]}
+            for each in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in found)
+        raise InvalidInput(f"The input does not fit {program.name!r}: {named}.", found) from None
+    written = asked.model_dump(mode="json")
+    text = json.dumps(written)
+    if len(text) > INPUT_BYTES_MAX:
+        raise InvalidInput(
+            f"The input has {len(text):,} bytes; at most {INPUT_BYTES_MAX:,} are taken. "
+            "Upload large data as a file and name it by its id."
+        )
+    if "\\u0000" in text:
+        raise InvalidInput("The input has a NUL character, which cannot be kept.")
+    return written
+
+
+def check_model(program: Program, name: str | None) -> None:
+    """Raise `UnknownModel` for a model name nothing can be made of."""
+    if name is None:
+        return
+    if not isinstance(program, Agent):
+        raise UnknownModel(f"{program.name!r} is a pipeline and uses no model.")
+    check_model_name(program, name)
+
+
+def check_key(key: str | None) -> str | None:
+    """The idempotency key, if it is one."""
+    if key is not None and not 0 < len(key) <= KEY_CHARS_MAX:
+        raise InvalidInput(f"An idempotency key has 1 to {KEY_CHARS_MAX} characters.")
+    return key
+
+
+def fingerprint(submission: Submission) -> str:
+    """The same for the same request, whatever its key and the order of its fields."""
+    face = [submission.agent, submission.input, submission.model, submission.job_class]
+    return hashlib.sha256(json.dumps(face, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _replayed(earlier: JobRow, new: NewJob) -> JobRow:
+    if earlier.request_sha256 != new.request_sha256:
+        raise IdempotencyMismatch(
+            f"The idempotency key {new.idempotency_key!r} was used for another request "
+            f"(job {earlier.id}). Use a new key."
+        )
+    return earlier

@@ -1,0 +1,164 @@
+"""From an error to a verdict: a table of exception names, not a ladder of ifs.
+
+    not_sent      it never left this machine: try again, up to three times
+    transient     it may have been acted on: again twice, if doing it twice does no harm
+    server_error  the other side stumbled: again once, likewise
+    rate_limited  told to slow down: never again by itself
+    quota         the account is empty: never
+    rejected      the request is wrong: never
+    in_doubt      it may have happened, and must not happen twice: a person has to look
+    bug           code of ours or of a tool raised: told to the model, where there is one
+
+Exceptions are told by the names in their ancestry, so nothing has to be imported to classify it.
+Waits grow by the try and are drawn from the whole range (full jitter), so that many failures at
+once do not come back at once.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class ErrorClass(StrEnum):
+    """What kind of failure it was; the value is what people and dashboards see."""
+
+    NOT_SENT = "not_sent"
+    TRANSIENT = "transient"
+    SERVER_ERROR = "server_error"
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+    TIMEOUT = "timeout"
+    LIMIT = "limit"
+    BUG = "bug"
+
+
+TRIES_MORE = {
+    ErrorClass.NOT_SENT: 3,
+    ErrorClass.TRANSIENT: 2,
+    ErrorClass.TIMEOUT: 2,
+    ErrorClass.SERVER_ERROR: 1,
+}
+# Classes where it is certain that nothing happened on the other side.
+NOTHING_HAPPENED = {
+    ErrorClass.NOT_SENT,
+    ErrorClass.RATE_LIMITED,
+    ErrorClass.QUOTA,
+    ErrorClass.REJECTED,
+}
+WAIT_FIRST_S = 2.0
+WAIT_MAX_S = 60.0
+
+# The first name found in the exception's ancestry, nearest first, decides.
+CLASS_BY_NAME = {
+    "pydantic_ai.exceptions.ModelRateLimitError": ErrorClass.RATE_LIMITED,
+    "pydantic_ai.exceptions.ModelQuotaExceededError": ErrorClass.QUOTA,
+    "pydantic_ai.exceptions.ModelUnavailableError": ErrorClass.SERVER_ERROR,
+    "pydantic_ai.exceptions.ModelServerError": ErrorClass.SERVER_ERROR,
+    "pydantic_ai.exceptions.ModelRequestRejectedError": ErrorClass.REJECTED,
+    "pydantic_ai.exceptions.ModelConnectionError": ErrorClass.TRANSIENT,
+    "pydantic_ai.exceptions.ModelRequestTimeout": ErrorClass.TIMEOUT,
+    "pydantic_ai.exceptions.UserError": ErrorClass.REJECTED,
+    "pydantic_ai.exceptions.ModelHTTPError": ErrorClass.REJECTED,
+    "pydantic_ai.exceptions.UnexpectedModelBehavior": ErrorClass.SERVER_ERROR,
+    "httpx.ConnectError": ErrorClass.NOT_SENT,
+    "httpx.ConnectTimeout": ErrorClass.NOT_SENT,
+    "httpx.PoolTimeout": ErrorClass.NOT_SENT,
+    "httpx.TransportError": ErrorClass.TRANSIENT,
+    "aiosmtplib.errors.SMTPConnectError": ErrorClass.NOT_SENT,
+    "aiosmtplib.errors.SMTPConnectTimeoutError": ErrorClass.NOT_SENT,
+    "aiosmtplib.errors.SMTPAuthenticationError": ErrorClass.REJECTED,
+    "aiosmtplib.errors.SMTPRecipientsRefused": ErrorClass.REJECTED,
+    "aiosmtplib.errors.SMTPSenderRefused": ErrorClass.REJECTED,
+    "aiosmtplib.errors.SMTPServerDisconnected": ErrorClass.TRANSIENT,
+    "aiosmtplib.errors.SMTPTimeoutError": ErrorClass.TRANSIENT,
+    "socket.gaierror": ErrorClass.NOT_SENT,
+    "builtins.ConnectionRefusedError": ErrorClass.NOT_SENT,
+    "builtins.ConnectionError": ErrorClass.TRANSIENT,
+    "builtins.TimeoutError": ErrorClass.TIMEOUT,
+    "store.errors.Unreachable": ErrorClass.NOT_SENT,
+    "jobs.errors.UnknownModel": ErrorClass.REJECTED,
+}
+
+HINTS = {
+    ErrorClass.NOT_SENT: "The other side could not be reached. Once it can, submit the job again.",
+    ErrorClass.TRANSIENT: "The connection broke. Submit the job again.",
+    ErrorClass.SERVER_ERROR: "The other side answered with an error of its own. Try again later.",
+    ErrorClass.RATE_LIMITED: "The provider asks to slow down; Stepwell does not press it.",
+    ErrorClass.QUOTA: "The account at the provider has no credit left.",
+    ErrorClass.REJECTED: "The request was refused as it is. Correct it, or the credentials.",
+    ErrorClass.IN_DOUBT: "It may have happened. Look on the other side before doing it again.",
+    ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
+    ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
+    ErrorClass.BUG: "Code of the agent raised. Its log line on the worker has the traceback.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the step again after this many seconds."""
+
+    delay_s: float
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TellModel:
+    """Settle the step as a failed call, and let the model decide what to do."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the job; what it has done so far is kept."""
+
+    error: dict[str, Any]
+    reason: ErrorClass
+
+
+Verdict = Retry | TellModel | GiveUp
+
+
+def classify(error: BaseException) -> ErrorClass:
+    """What kind of failure this exception is."""
+    # A model's connection error says in which phase it broke; before writing, nothing was sent.
+    if getattr(error, "phase", None) in ("pool", "connect"):
+        return ErrorClass.NOT_SENT
+    for ancestor in type(error).__mro__:
+        found = CLASS_BY_NAME.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        if found is not None:
+            return found
+    return ErrorClass.BUG
+
+
+def judge(
+    error: BaseException, *, tries: int, is_repeatable: bool, is_tool: bool, draw: random.Random
+) -> Verdict:
+    """What to do about it. `tries` counts the tries that failed before this one; `is_repeatable`
+    says that doing the step twice does no harm."""
+    kind = classify(error)
+    if is_tool and (kind is ErrorClass.BUG or (kind is ErrorClass.TIMEOUT and is_repeatable)):
+        return TellModel(f"The tool failed: {describe(error)}")
+    if not is_repeatable and kind not in NOTHING_HAPPENED and kind is not ErrorClass.BUG:
+        kind = ErrorClass.IN_DOUBT
+    if tries < TRIES_MORE.get(kind, 0):
+        ceiling_s = min(WAIT_MAX_S, WAIT_FIRST_S * 2**tries)
+        return Retry(draw.uniform(0.0, ceiling_s), as_json(kind, error))
+    return GiveUp(as_json(kind, error), kind)
+
+
+def as_json(kind: ErrorClass, error: BaseException | str) -> dict[str, Any]:
+    """An error as rows, events and people see it."""
+    message = error if isinstance(error, str) else describe(error)
+    return {"class": kind.value, "message": message, "hint": HINTS[kind]}
+
+
+def describe(error: BaseException) -> str:
+    """The error in a line, bounded; never a traceback, which may hold a tenant's data."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:500] if said else type(error).__name__

@@ -1,0 +1,67 @@
+"""`python -m scheduler`: the clock of the platform. Run as many as you like; they share the work."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from threading import Event
+
+import structlog
+
+from broker.app import create_app
+from broker.depth import Gauge
+from broker.publish import Bell
+from broker.settings import BrokerSettings
+from scheduler.dispatch import dispatch
+from scheduler.reconcile import reconcile
+from scheduler.rounds import Round, walk_rounds
+from scheduler.settings import SchedulerSettings
+from store import workers
+from store.doors import Doors
+from store.errors import NotReady, Unreachable
+from store.logs import configure
+from store.settings import StoreSettings
+
+log = structlog.get_logger("scheduler")
+
+
+def main() -> int:
+    """Walk the rounds until SIGTERM or SIGINT; 1 when the database must not be used."""
+    configure()
+    stop = Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    store, broker, own = StoreSettings(), BrokerSettings(), SchedulerSettings()
+    try:
+        doors = Doors(store)
+        doors.check_operator()
+    except (NotReady, Unreachable) as error:
+        log.error("scheduler cannot start", error=str(error))
+        return 1
+    bell, gauge = Bell(create_app(broker)), Gauge(broker)
+
+    def forget_gone() -> None:
+        with doors.as_operator("housekeeping") as tx:
+            workers.forget_gone(tx, own.worker_rows_kept_s)
+
+    rounds = [
+        Round(
+            "dispatch",
+            own.dispatch_every_s,
+            lambda: dispatch(
+                doors, bell, gauge, depth_max=broker.lane_depth_max, again_s=own.ring_again_s
+            ),
+        ),
+        Round("reconcile", own.reconcile_every_s, lambda: reconcile(doors, store.lease_s)),
+        Round("housekeeping", own.housekeeping_every_s, forget_gone),
+    ]
+    log.info("scheduler ready")
+    walk_rounds(rounds, stop)
+    log.info("scheduler stopped")
+    for opened in (doors, bell, gauge):
+        opened.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

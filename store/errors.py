@@ -1,0 +1,30 @@
+"""What the truth can refuse, named for the reaction it asks for.
+
+    StoreError
+    ├── NotFound            nothing by that id behind this tenant's wall: correct the id
+    ├── TooLarge            more bytes than the limit allows: send less, or raise the limit
+    ├── Unreachable         Postgres does not answer: wait, or look at the server
+    └── NotReady            Postgres answers, but must not be used as it is: do what the text says
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; the message is meant for a person."""
+
+
+class NotFound(StoreError):
+    """Nothing by that id behind this tenant's wall."""
+
+
+class TooLarge(StoreError):
+    """More bytes than the limit allows."""
+
+
+class Unreachable(StoreError):
+    """Postgres does not answer."""
+
+
+class NotReady(StoreError):
+    """Postgres answers, but its roles or its schema are not what this version needs."""

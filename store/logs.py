@@ -1,0 +1,48 @@
+"""How every process of the house logs: one line an event, readable, or JSON when asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+import structlog
+
+
+def configure(stream: TextIO | None = None) -> None:
+    """Set structlog and the standard library's logging to one format, on standard error.
+
+    `STEPWELL_LOG_LEVEL` (default info) and `STEPWELL_LOG_FORMAT` (text or json) decide.
+    """
+    target = stream or sys.stderr
+    level = logging.getLevelNamesMapping().get(
+        os.environ.get("STEPWELL_LOG_LEVEL", "info").upper(), logging.INFO
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    is_json = os.environ.get("STEPWELL_LOG_FORMAT") == "json"
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if is_json
+        else structlog.dev.ConsoleRenderer(colors=target.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if is_json
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=target),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer)
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries speak up only when something is wrong; their chatter is not ours to print.
+    root.setLevel(max(level, logging.WARNING))

@@ -1,0 +1,117 @@
+"""Frozen rows, one shape per table: the words every floor speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from store.states import JobClass, JobStatus, StepKind, StepState, Work, WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as it stands. Moments are aware datetimes by database time."""
+
+    tenant_id: UUID
+    id: UUID
+    agent: str
+    agent_version: str
+    model: str | None
+    job_class: JobClass
+    origin: str
+    status: JobStatus
+    status_reason: str | None
+    status_until: datetime | None
+    waiting_for: str | None
+    outstanding: int
+    steps_done: int
+    next_seq: int
+    event_seq: int
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    idempotency_key: str | None
+    request_sha256: str | None
+    input: dict[str, Any]
+    output: Any
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A step as it stands."""
+
+    tenant_id: UUID
+    job_id: UUID
+    seq: int
+    parent_seq: int | None
+    kind: StepKind
+    name: str
+    job_class: JobClass
+    work: Work
+    state: StepState
+    epoch: int
+    attempts: int
+    losses: int
+    worker_id: UUID | None
+    ready_at: datetime
+    rung_at: datetime | None
+    claimed_at: datetime | None
+    committed_at: datetime | None
+    input: Any
+    output: Any
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One line of a job's story; `id` counts from 1 without gaps."""
+
+    job_id: UUID
+    id: int
+    type: str
+    data: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRow:
+    """The label on some bytes; `sha256` is in hex."""
+
+    tenant_id: UUID
+    id: UUID
+    job_id: UUID | None
+    seq: int | None
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker incarnation; `beaten_age_s` is by database time."""
+
+    id: UUID
+    name: str
+    work: Work
+    slots: int
+    version: str
+    state: WorkerState
+    started_at: datetime
+    beaten_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """What a job spent so far; `cost_usd` is None when a price was unknown."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None

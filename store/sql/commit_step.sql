@@ -1,0 +1,117 @@
+-- commit_step: settle one step and decide what comes next, in one transaction and one round trip.
+--
+-- The fence is the `where` of the first update: the step must still be running under this epoch.
+-- When it is not, nothing at all is written and `settled` is false: the caller is a zombie.
+--
+--   p_plan     the steps that come next, an array of {kind, name, work, input}
+--   p_joining  plan them only when no other step of the job is outstanding (the last parallel
+--              tool step to come in plans the next model step; its siblings plan nothing)
+--   p_inline   the caller goes on with the only next step itself: it is born running, with epoch 1
+--   p_ending   {status, reason, output, error}: the job ends here, and its ready steps with it
+--
+-- A cancel that was asked for meanwhile wins over the plan, and takes effect when the last
+-- running step has come in.
+create or replace function stepwell.commit_step(
+  p_tenant uuid, p_job uuid, p_seq int, p_epoch int, p_worker uuid,
+  p_state text, p_output jsonb, p_error jsonb, p_event jsonb, p_usage jsonb,
+  p_plan jsonb, p_joining boolean, p_inline boolean, p_ending jsonb
+) returns table (settled boolean, job_status text, first_seq int, planned int)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  job record;
+  v_left int;
+  v_planned int := 0;
+  v_status text;
+  v_event int;
+begin
+  perform set_config('stepwell.tenant_id', p_tenant::text, true);
+
+  select j.status, j.job_class, j.outstanding, j.next_seq, j.event_seq, j.finished_at,
+         j.cancel_requested_at
+    into job
+    from stepwell.jobs j
+   where j.tenant_id = p_tenant and j.id = p_job
+     for no key update;
+
+  update stepwell.checkpoints c
+     set state = p_state, output = p_output, error = p_error, committed_at = now()
+   where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
+     and c.epoch = p_epoch and c.state = 'running';
+  if not found then
+    return query select false, job.status, 0, 0;
+    return;
+  end if;
+
+  v_left := job.outstanding - 1;
+  v_status := job.status;
+
+  if job.finished_at is not null then
+    -- The job ended while this step was running: its result is kept, its story is over.
+    update stepwell.jobs j set outstanding = v_left
+     where j.tenant_id = p_tenant and j.id = p_job;
+    return query select true, job.status, 0, 0;
+    return;
+  end if;
+
+  if p_ending is not null then
+    v_status := p_ending ->> 'status';
+  elsif job.cancel_requested_at is not null then
+    if v_left = 0 then v_status := 'cancelled'; end if;
+  elsif p_plan is not null and (v_left = 0 or not p_joining) then
+    v_planned := jsonb_array_length(p_plan);
+    insert into stepwell.checkpoints (
+      tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input,
+      state, epoch, worker_id, claimed_at, rung_at)
+    select p_tenant, p_job, job.next_seq + step.n::int - 1, p_seq,
+           step.value ->> 'kind', step.value ->> 'name', job.job_class, step.value ->> 'work',
+           step.value -> 'input',
+           case when p_inline then 'running' else 'ready' end,
+           case when p_inline then 1 else 0 end,
+           case when p_inline then p_worker end,
+           case when p_inline then now() end,
+           case when p_inline then null else now() end
+      from jsonb_array_elements(p_plan) with ordinality as step (value, n);
+  end if;
+
+  v_event := job.event_seq + 1;
+  insert into stepwell.events (tenant_id, job_id, id, type, data)
+  values (p_tenant, p_job, v_event,
+          case p_state when 'committed' then 'step.completed' else 'step.failed' end, p_event);
+
+  if v_status in ('completed', 'failed', 'cancelled', 'expired') then
+    if v_left > 0 then
+      update stepwell.checkpoints c
+         set state = 'cancelled', committed_at = now()
+       where c.tenant_id = p_tenant and c.job_id = p_job and c.state = 'ready';
+      get diagnostics v_planned = row_count;
+      v_left := v_left - v_planned;
+      v_planned := 0;
+    end if;
+    v_event := v_event + 1;
+    insert into stepwell.events (tenant_id, job_id, id, type, data)
+    values (p_tenant, p_job, v_event, 'job.' || v_status,
+            case when p_ending ? 'error' then jsonb_build_object('error', p_ending -> 'error')
+                 else '{}' end);
+    update stepwell.jobs j
+       set status = v_status, status_reason = p_ending ->> 'reason', status_until = null,
+           outstanding = v_left, steps_done = j.steps_done + 1, event_seq = v_event,
+           finished_at = now(), output = p_ending -> 'output', error = p_ending -> 'error'
+     where j.tenant_id = p_tenant and j.id = p_job;
+  else
+    update stepwell.jobs j
+       set outstanding = v_left + v_planned, steps_done = j.steps_done + 1,
+           next_seq = j.next_seq + v_planned, event_seq = v_event
+     where j.tenant_id = p_tenant and j.id = p_job;
+  end if;
+
+  if p_usage is not null then
+    insert into stepwell.usage (
+      tenant_id, job_id, seq, model, requests, input_tokens, output_tokens, cost_usd)
+    values (p_tenant, p_job, p_seq, p_usage ->> 'model', (p_usage ->> 'requests')::int,
+            (p_usage ->> 'input_tokens')::bigint, (p_usage ->> 'output_tokens')::bigint,
+            (p_usage ->> 'cost_usd')::numeric);
+  end if;
+
+  return query select true, v_status, job.next_seq, v_planned;
+end $$;

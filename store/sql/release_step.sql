@@ -1,0 +1,48 @@
+-- release_step: give a claimed step back, to be claimed again after p_delay_s seconds.
+--
+-- p_burns says whether this was a try that failed (a retry verdict) or only a worker that is
+-- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit.
+create or replace function stepwell.release_step(
+  p_tenant uuid, p_job uuid, p_seq int, p_epoch int,
+  p_delay_s double precision, p_burns boolean, p_reason text, p_error jsonb
+) returns boolean language plpgsql as $$
+declare
+  job record;
+  v_until timestamptz := now() + make_interval(secs => p_delay_s);
+  v_name text;
+  v_attempts int;
+begin
+  perform set_config('stepwell.tenant_id', p_tenant::text, true);
+
+  select j.outstanding, j.event_seq, j.finished_at, j.cancel_requested_at into job
+    from stepwell.jobs j
+   where j.tenant_id = p_tenant and j.id = p_job
+     for no key update;
+
+  update stepwell.checkpoints c
+     set state = 'ready', worker_id = null, ready_at = v_until, rung_at = null,
+         attempts = c.attempts + p_burns::int, error = p_error
+   where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
+     and c.epoch = p_epoch and c.state = 'running'
+  returning c.name, c.attempts into v_name, v_attempts;
+  if not found then return false; end if;
+
+  if job.finished_at is not null or job.cancel_requested_at is not null then
+    -- Nobody will want this step again.
+    perform stepwell.cancel_job(p_tenant, p_job);
+    return true;
+  end if;
+
+  if p_burns then
+    insert into stepwell.events (tenant_id, job_id, id, type, data)
+    values (p_tenant, p_job, job.event_seq + 1, 'step.retry_scheduled', jsonb_build_object(
+      'seq', p_seq, 'name', v_name, 'attempt', v_attempts, 'until', v_until, 'error', p_error));
+  end if;
+  update stepwell.jobs j
+     set event_seq = j.event_seq + p_burns::int,
+         status = case when j.outstanding = 1 then 'queued' else j.status end,
+         status_reason = case when j.outstanding = 1 then p_reason else j.status_reason end,
+         status_until = case when j.outstanding = 1 then v_until else j.status_until end
+   where j.tenant_id = p_tenant and j.id = p_job;
+  return true;
+end $$;

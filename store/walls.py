@@ -1,0 +1,69 @@
+"""Who may do what: three roles, forced row-level security, and the grants between them.
+
+    stepwell_owner     owns the tables; used by migrations only; nobody logs in as it
+    stepwell_app       the runtime: walled by tenant on every table that has a tenant
+    stepwell_operator  the scheduler and the people who run the platform: sees across tenants
+
+A login is a member of one or both of the last two and takes the role on when it connects. The
+policies read a setting that is local to a transaction; reading it when it was never set raises,
+so a forgotten tenant is loud, never an empty list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from store.schema import SCHEMA, metadata
+
+OWNER, APP, OPERATOR = "stepwell_owner", "stepwell_app", "stepwell_operator"
+TENANT_SETTING = "stepwell.tenant_id"
+
+# What the walled role may do with each table; the operator's rights follow below.
+APP_GRANTS = {
+    "tenants": "select",
+    "jobs": "select, insert, update",
+    "checkpoints": "select, insert, update",
+    "workers": "select, insert, update",
+    "events": "select, insert",
+    "usage": "select, insert",
+    "artifacts": "select, insert, update, delete",
+    "artifact_chunks": "select, insert, delete",
+}
+OPERATOR_GRANTS = "select, insert, update, delete"
+
+
+def walled_tables() -> list[str]:
+    """Every table that has a tenant, by name."""
+    return sorted(t.name for t in metadata.tables.values() if "tenant_id" in t.columns)
+
+
+def role_statements() -> Iterator[str]:
+    """Create the three roles where they are missing, and let this login act as the owner."""
+    for role in (OWNER, APP, OPERATOR):
+        yield (
+            "do $$ begin "
+            f"if not exists (select from pg_roles where rolname = '{role}') then "
+            f"create role {role} nologin; end if; end $$"
+        )
+    yield f"grant {OWNER} to current_user"
+
+
+def wall_statements() -> Iterator[str]:
+    """Row security and grants for every table of this version."""
+    yield f"grant usage on schema {SCHEMA} to {APP}, {OPERATOR}"
+    yield f"grant select on {SCHEMA}.alembic_version to {APP}, {OPERATOR}"
+    for table, rights in APP_GRANTS.items():
+        yield f"grant {rights} on {SCHEMA}.{table} to {APP}"
+        yield f"grant {OPERATOR_GRANTS} on {SCHEMA}.{table} to {OPERATOR}"
+    for table in walled_tables():
+        tenant = f"tenant_id = (select current_setting('{TENANT_SETTING}'))::uuid"
+        yield f"alter table {SCHEMA}.{table} enable row level security"
+        yield f"alter table {SCHEMA}.{table} force row level security"
+        yield (
+            f"create policy tenant_wall on {SCHEMA}.{table} to {APP} "
+            f"using ({tenant}) with check ({tenant})"
+        )
+        yield (
+            f"create policy operator_door on {SCHEMA}.{table} to {OPERATOR} "
+            "using (true) with check (true)"
+        )
