@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from kombu.entity import Queue
 
 from broker.lanes import ALL_LANES
 from broker.settings import BrokerSettings
@@ -64,9 +65,7 @@ def create_app(settings: BrokerSettings) -> Celery:
     return app
 
 
-def _queue(lane: str) -> Any:
-    from kombu import Queue
-
+def _queue(lane: str) -> Queue:
     # No exchange of its own: publishing to a named exchange whose binding Redis has lost drops
     # the message without a word.
     return Queue(lane, exchange="", routing_key=lane)

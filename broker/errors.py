@@ -1,7 +1,7 @@
 """What the broker can refuse.
 
-    BrokerError
-    └── BrokerDown      Redis does not answer: nothing is lost, everything is later
+BrokerError
+└── BrokerDown      Redis does not answer: nothing is lost, everything is later
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import structlog
 from celery import Celery
-from kombu import Producer
+from kombu.messaging import Producer
 
 from broker.app import STEP_TASK
 from broker.envelope import Envelope

@@ -1,4 +1,4 @@
-"""What is asked, and done: declare agents, tools and pipelines here; the floors below keep them alive.
+"""What is asked, and done: declare agents, tools and pipelines here; the rest keeps them alive.
 
 The face of the house is imported on first use, so `import jobs` costs nothing.
 """

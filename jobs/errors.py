@@ -1,12 +1,12 @@
 """The errors of the top floor, drawn as a tree; those of the floors below are in their own files.
 
-    StepwellError
-    ├── Refused               the caller has to change something; nothing was created
-    │   ├── UnknownAgent      no agent by that name is served here
-    │   ├── UnknownModel      no model can be made of that name
-    │   ├── InvalidInput      the input does not fit what the agent asks for
-    │   └── IdempotencyMismatch   the key was used before, with another request
-    └── Misdeclared           an agent, tool or pipeline is written in a way that cannot work
+StepwellError
+├── Refused               the caller has to change something; nothing was created
+│   ├── UnknownAgent      no agent by that name is served here
+│   ├── UnknownModel      no model can be made of that name
+│   ├── InvalidInput      the input does not fit what the agent asks for
+│   └── IdempotencyMismatch   the key was used before, with another request
+└── Misdeclared           an agent, tool or pipeline is written in a way that cannot work
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One process, Celery's thread pool with many slots, one asyncio loop. Work that computes has
 processes of its own with few slots, so that it never starves work that waits.
 
-SIGTERM drains: nothing new is claimed, running steps get a grace, and what still runs then is handed
+SIGTERM drains: nothing new is claimed, running steps get a grace, and whatever still runs is handed
 back without costing it a try. SIGKILL is survived by everybody else: the lease runs out.
 """
 
@@ -146,7 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet=True,
     )
     drain = Drain(house, heart)
-
 
     def ready(**_: Any) -> None:
         # After Celery has set its own handlers, which wait for threads without limit.

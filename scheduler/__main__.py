@@ -1,4 +1,4 @@
-"""`python -m scheduler`: the clock of the platform. Run as many as you like; they share the work."""
+"""`python -m scheduler`: the clock of the platform. Several of them share the work."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ def dispatch(doors: Doors, bell: Bell, gauge: Gauge, *, depth_max: int, again_s:
             continue
         with doors.as_operator("dispatch") as tx:
             steps = due.take(tx, job_class, work, room=room, again_s=again_s)
-        bell.ring(
-            [Envelope(s.tenant_id, s.job_id, s.seq, s.name, job_class, work) for s in steps]
-        )
+        bell.ring([Envelope(s.tenant_id, s.job_id, s.seq, s.name, job_class, work) for s in steps])
         rung += len(steps)
     if rung:
         log.debug("rang", steps=rung)

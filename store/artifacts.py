@@ -1,4 +1,4 @@
-"""Artifacts: bytes of a tenant, kept in Postgres in chunks, so any worker anywhere can read them."""
+"""Artifacts: bytes of a tenant, kept in Postgres in chunks, for any worker anywhere to read."""
 
 from __future__ import annotations
 

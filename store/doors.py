@@ -121,7 +121,9 @@ def _unreachable(error: BaseException | None) -> Unreachable | NotReady:
     said = str(error).strip().splitlines()
     first = said[0] if said else type(error).__name__
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return Unreachable("Postgres took longer over a statement than STEPWELL_STATEMENT_TIMEOUT_S.")
+        return Unreachable(
+            "Postgres took longer over a statement than STEPWELL_STATEMENT_TIMEOUT_S."
+        )
     if "password authentication failed" in first or "permission denied to set role" in first:
         return NotReady(f"Postgres refuses this login: {first} Run `stepwell doctor`.")
     return Unreachable(f"Postgres does not answer: {first}")

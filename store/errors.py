@@ -1,10 +1,10 @@
 """What the truth can refuse, named for the reaction it asks for.
 
-    StoreError
-    ├── NotFound            nothing by that id behind this tenant's wall: correct the id
-    ├── TooLarge            more bytes than the limit allows: send less, or raise the limit
-    ├── Unreachable         Postgres does not answer: wait, or look at the server
-    └── NotReady            Postgres answers, but must not be used as it is: do what the text says
+StoreError
+├── NotFound            nothing by that id behind this tenant's wall: correct the id
+├── TooLarge            more bytes than the limit allows: send less, or raise the limit
+├── Unreachable         Postgres does not answer: wait, or look at the server
+└── NotReady            Postgres answers, but must not be used as it is: do what the text says
 """
 
 from __future__ import annotations

@@ -103,10 +103,7 @@ def _admit(tx: Connection, url: str, role: str) -> None:
         text("select 1 from pg_roles where rolname = :login"), {"login": login}
     ).scalar()
     if not exists:
-        raw.execute(
-            sql.SQL("create role {} login password {}").format(name, sql.Literal(password))
-        )
+        raw.execute(sql.SQL("create role {} login password {}").format(name, sql.Literal(password)))
     raw.execute(
         sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), name)
     )
-

@@ -1,4 +1,4 @@
-"""Whether a database may be used: the login is walled, the schema is this version's, all is forced."""
+"""Whether a database may be used: login walled, schema of this version, row security forced."""
 
 from __future__ import annotations
 

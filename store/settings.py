@@ -39,12 +39,16 @@ class StoreSettings(BaseSettings):
 
     @cached_property
     def operator_url(self) -> SecretStr:
-        return self.operator_database_url if self.operator_database_url.get_secret_value() else (
-            self.database_url
+        return (
+            self.operator_database_url
+            if self.operator_database_url.get_secret_value()
+            else (self.database_url)
         )
 
     @cached_property
     def migration_url(self) -> SecretStr:
-        return self.migration_database_url if self.migration_database_url.get_secret_value() else (
-            self.database_url
+        return (
+            self.migration_database_url
+            if self.migration_database_url.get_secret_value()
+            else (self.database_url)
         )

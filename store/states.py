@@ -21,9 +21,7 @@ class JobStatus(StrEnum):
         return self in ENDINGS
 
 
-ENDINGS = frozenset(
-    {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
-)
+ENDINGS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
 
 
 class StepState(StrEnum):

@@ -15,6 +15,4 @@ DEFAULT_TENANT = UUID("00000000-0000-4000-8000-000000000001")
 
 def ensure(tx: Connection, tenant_id: UUID, name: str) -> None:
     """Create the tenant unless it exists. Needs the operator's door."""
-    tx.execute(
-        insert(tenants).values(tenant_id=tenant_id, name=name).on_conflict_do_nothing()
-    )
+    tx.execute(insert(tenants).values(tenant_id=tenant_id, name=name).on_conflict_do_nothing())

@@ -97,8 +97,7 @@ class Settled:
 
 _CLAIM = "select * from stepwell.claim_step(%b, %b, %b, %b)"
 _COMMIT = (
-    "select * from stepwell.commit_step("
-    "%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
+    "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
 _RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s)"
 _TELL = "select stepwell.tell_event(%b, %b, %s, %s)"
@@ -112,9 +111,7 @@ def claim(
     if row is None:
         return None
     kind, name, work, *rest = row
-    return Claim(
-        tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work), *rest
-    )
+    return Claim(tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work), *rest)
 
 
 def commit(connection: HotConnection, held: Claim, settlement: Settlement) -> Settled | None:

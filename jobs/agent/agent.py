@@ -114,7 +114,7 @@ class Agent:
     @cached_property
     def version(self) -> str:
         """A fingerprint of everything a model is shown; jobs pin it."""
-        face = [self.name, self.instructions, self.input_type.model_json_schema()]
+        face: list[Any] = [self.name, self.instructions, self.input_type.model_json_schema()]
         face += [[t.name, t.definition.parameters_json_schema] for t in self.tools]
         face += [self.answer.json_schema()]
         return hashlib.sha256(json.dumps(face, sort_keys=True).encode()).hexdigest()[:12]

@@ -51,7 +51,7 @@ def check_model_name(agent: Agent, name: str) -> None:
     except ValueError:
         raise UnknownModel(f"No provider is named {provider!r} (in {name!r}).") from None
     except ImportError:
-        raise UnknownModel(f"The client library of provider {provider!r} is not installed.") from None
+        raise UnknownModel(f"The client library of {provider!r} is not installed.") from None
 
 
 class Models:

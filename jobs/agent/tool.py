@@ -1,4 +1,4 @@
-"""Tools: typed functions that a model may call, with what they do to the world declared beside them.
+"""Tools: typed functions that a model may call, declared with what they do to the world.
 
 The schema a model sees comes from the signature and the docstring. The first parameter may be a
 `ToolContext`; the model never sees it.
@@ -191,7 +191,10 @@ def _takes_context(function: Callable[..., Any]) -> bool:
     first = next(iter(inspect.signature(function).parameters.values()), None)
     if first is None:
         return False
-    return first.annotation is ToolContext or first.annotation in ("ToolContext", "jobs.ToolContext")
+    return first.annotation is ToolContext or first.annotation in (
+        "ToolContext",
+        "jobs.ToolContext",
+    )
 
 
 def _without_context(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -53,7 +53,9 @@ def write_transcript(
     return messages
 
 
-def dump_response(response: ModelResponse, feedback: dict[str, Any] | None = None) -> dict[str, Any]:
+def dump_response(
+    response: ModelResponse, feedback: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """A model's answer as the JSON a checkpoint keeps."""
     (message,) = ModelMessagesTypeAdapter.dump_python([response], mode="json")
     return {"response": message, "feedback": feedback}
@@ -89,8 +91,7 @@ def _feedback_of(output: Any) -> list[ModelRequestPart]:
     if feedback is None:
         return []
     if not feedback["calls"]:
-        cause = RetryInfo("model_retry")
-        return [RetryFeedbackPart(content=feedback["text"], retry=cause)]
+        return [RetryFeedbackPart(content=feedback["text"], retry=RetryInfo("model_retry"))]
     return [
         ToolReturnPart(
             tool_name=name, content=feedback["text"], tool_call_id=call_id, outcome="retried"

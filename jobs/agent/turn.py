@@ -1,4 +1,4 @@
-"""A turn: what a model's answer means. Calls to make, the final answer, or something to put right."""
+"""A turn: what a model's answer means. Calls to make, the final answer, or a thing to put right."""
 
 from __future__ import annotations
 

@@ -165,10 +165,7 @@ def _call_tool(held: Claim, agent: Agent, house: House) -> Acted:
         return tool_failed(agent, f"The arguments do not fit: {text}", outcome="retried")
     context = _context(held, agent, house)
     try:
-        if tool.takes_context:
-            returned = tool.function(context, **args)
-        else:
-            returned = tool.function(**args)
+        returned = tool.function(*[context][: tool.takes_context], **args)
         if inspect.isawaitable(returned):
             returned = house.loop.run(_awaited(returned), tool.timeout_s)
         content = fit(returned, context, house.settings.output_bytes_max)
@@ -201,7 +198,7 @@ def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted:
     return Acted(output, plan=(following,))
 
 
-# --- what tools and functions are given, and what becomes of what they return ----------------------
+# --- what tools and functions are given, and what becomes of what they return ---------------------
 
 
 def _context(held: Claim, program: Program, house: House) -> ToolContext:
@@ -233,9 +230,7 @@ def fit(returned: Any, context: ToolContext, bytes_max: int) -> Any:
     text = json.dumps(content)
     if len(text) <= bytes_max:
         return content
-    kept = context.artifacts.save(
-        f"output-{context.seq}.json", "application/json", text.encode()
-    )
+    kept = context.artifacts.save(f"output-{context.seq}.json", "application/json", text.encode())
     return {
         "artifact": str(kept.id),
         "bytes": kept.size_bytes,

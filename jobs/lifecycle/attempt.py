@@ -4,10 +4,10 @@ A message says which step may be ready; the claim decides. Whoever holds the cla
 settles it in one fenced statement that also plans what follows. A settle that finds the claim taken
 over writes nothing, and the attempt ends there: somebody else is at it.
 
-When exactly one step follows, is usually quick, and the quantum lasts, it is claimed by that same
+When exactly one step follows, is usually quick, and the quantum lasts, it is claimed by the same
 statement and run here. Otherwise the bell is rung for it.
 
-Postgres may be away for a moment. A claim that gets no answer is dropped (the bell will ring again);
+Postgres may be away for a moment. A claim without an answer is dropped (the bell rings again);
 a result is worth more, so a settle is tried for a while. Both leave the incarnation in doubt about
 what it holds, and the heart replaces it (see heart.py).
 """
@@ -84,7 +84,8 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
     try:
         program = house.registry.find(held.agent)
     except UnknownAgent as error:
-        return hand_back(held, house, UNKNOWN_AGENT_WAIT_S, "unknown_agent", str(error))
+        hand_back(held, house, UNKNOWN_AGENT_WAIT_S, "unknown_agent", str(error))
+        return None
     started = perf_counter()
     with house.watch.over(held, timeout_of(held, program, house)) as running:
         outcome = perform(held, program, house)
@@ -104,7 +105,7 @@ def perform(held: Claim, program: Program, house: House) -> Acted | Broke:
         return act(held, program, house)
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
-    except Exception as error:  # noqa: BLE001 - anything may be raised by tools; judged in one place
+    except Exception as error:
         log.warning(
             "step raised",
             job=str(held.job_id),
@@ -151,7 +152,8 @@ def conclude(
     if isinstance(outcome, Broke):
         match outcome.verdict:
             case Retry(delay_s, error):
-                return hand_back(held, house, delay_s, "retry_scheduled", error)
+                hand_back(held, house, delay_s, "retry_scheduled", error)
+                return None
             case TellModel(message):
                 # Only an agent's tool is ever told of, and an agent's tool step joins its siblings.
                 outcome = tool_failed(program, message)  # type: ignore[arg-type]
@@ -197,9 +199,7 @@ def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house
 
 def settle(held: Claim, settlement: Settlement, house: House) -> Settled | None:
     """Commit, trying again for a while when Postgres is away; None when the claim is not ours."""
-    settled = patiently(
-        house, lambda connection: transitions.commit(connection, held, settlement)
-    )
+    settled = patiently(house, lambda connection: transitions.commit(connection, held, settlement))
     if settled is None:
         log.info("claim was taken over", job=str(held.job_id), step=held.seq, epoch=held.epoch)
     return settled

@@ -4,7 +4,7 @@ It beats once a quarter of the lease, on a connection of its own, so that neithe
 busy thread can silence it. A worker that cannot beat for most of a lease stops claiming before
 anybody may take its steps over.
 
-An incarnation is replaced by a new one, under a new id, in two cases: it was found lost, or it is in
+An incarnation is replaced by a new one, with a new id, in two cases: it was found lost, or it is in
 doubt (Postgres went away while a claim or commit was on its way, so a step may be held that nobody
 runs). The old one is beaten on until its last step has come in, and then says that it has stopped;
 whatever it still seems to hold is made ready again by the scheduler.
@@ -51,9 +51,7 @@ class Heart:
         self._house = house
         self._slots = slots
         self._lease_s = settings.lease_s
-        self._doors = Doors(
-            settings.model_copy(update={"pool_size": 1, "statement_timeout_s": 3})
-        )
+        self._doors = Doors(settings.model_copy(update={"pool_size": 1, "statement_timeout_s": 3}))
         self._leaving: list[UUID] = []
         self._stop = Event()
         self._thread = Thread(target=self._run, name="heart", daemon=True)
@@ -105,9 +103,7 @@ class Heart:
             is_believed = workers.beat(connection, house.worker_id)
             for worker_id in self._leaving:
                 workers.beat(connection, worker_id)
-        if house.worker_id not in self._leaving and (
-            not is_believed or house.is_doubtful.is_set()
-        ):
+        if house.worker_id not in self._leaving and (not is_believed or house.is_doubtful.is_set()):
             self._reincarnate()
         for worker_id in [each for each in self._leaving if each != house.worker_id]:
             if house.watch.count(worker_id) == 0:

@@ -1,4 +1,4 @@
-"""The house: what every step of one worker process has at hand, and whether it may still be there."""
+"""The house: what every step of one worker process has at hand, and whether it may still claim."""
 
 from __future__ import annotations
 

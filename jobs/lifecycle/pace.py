@@ -23,9 +23,7 @@ class Pace:
     def note(self, name: str, took_ms: float) -> None:
         """Remember what a step took."""
         usual = self._usual_ms.get(name)
-        self._usual_ms[name] = (
-            took_ms if usual is None else usual + NEWEST * (took_ms - usual)
-        )
+        self._usual_ms[name] = took_ms if usual is None else usual + NEWEST * (took_ms - usual)
 
     def has_time_for(self, name: str, spent_ms: float) -> bool:
         """Whether a step of this name would end within the quantum, as far as is known."""
