@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 from urllib.parse import quote
 
 from redis import Redis
@@ -110,24 +110,22 @@ class PrivateValkey:
         self.stop()
 
     def _launch_until_ready(self) -> None:
-        wanted_port = self.port
-        # A port of our choice can be chosen again; one that others were told has to come free.
-        may_move = self.port == ANY
         for attempt in range(1, LAUNCHES_MAX + 1):
-            self.port = free_port(ANY) if may_move else self.port
+            # Once others were told a port, it is that port or none.
+            port = self.port or free_port()
             with open_log(self.log_file) as log:
                 log_start = log.tell()
-                self._process = self._launch(log.fileno())
-            if self._becomes_ready(self._process):
+                process = self._launch(port, log)
+            if self._becomes_ready(process, port):
+                self._process, self.port = process, port
                 return
-            offspring.end_child(self._process, STOP_STEPS)
+            offspring.end_child(process, STOP_STEPS)
             said = last_words(self.log_file, log_start)
             if attempt == LAUNCHES_MAX or _PORT_TAKEN not in said:
-                self.port = wanted_port
                 raise CannotRun(f"Valkey did not start; its last words:\n{said}")
             time.sleep(0.05 * attempt)
 
-    def _launch(self, log: int) -> subprocess.Popen[bytes]:
+    def _launch(self, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
         process = offspring.spawn(
             # Settings come by standard input, as a command line shows its password to everyone.
             [_binary(), "-"],
@@ -139,14 +137,14 @@ class PrivateValkey:
         self._trace.write(process.pid)
         assert process.stdin is not None  # noqa: S101 - narrows the type, cannot fail
         with contextlib.suppress(BrokenPipeError), process.stdin as settings:
-            settings.write(self._settings().encode())
+            settings.write(self._settings(port).encode())
         return process
 
-    def _settings(self) -> str:
+    def _settings(self, port: int) -> str:
         return "\n".join(
             (
                 f"bind {ADDRESS}",
-                f"port {self.port}",
+                f"port {port}",
                 f"requirepass {self.password}",
                 "daemonize no",
                 'save ""',
@@ -160,20 +158,22 @@ class PrivateValkey:
             )
         )
 
-    def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
+    def _becomes_ready(self, process: subprocess.Popen[bytes], port: int) -> bool:
         deadline = time.monotonic() + self._start_timeout_s
         while process.poll() is None and time.monotonic() < deadline:
-            if _answers(self.url):
+            if _answers(port, self.password):
                 # A stranger on this port would not know our password, but ours may just have died.
                 return process.poll() is None
             time.sleep(offspring.POLL_S)
         return False
 
 
-def _answers(url: str) -> bool:
+def _answers(port: int, password: str) -> bool:
     try:
-        with Redis.from_url(
-            url,
+        with Redis(
+            host=ADDRESS,
+            port=port,
+            password=password,
             socket_timeout=ANSWER_TIMEOUT_S,
             socket_connect_timeout=ANSWER_TIMEOUT_S,
             # The client's own patience would sleep for seconds where we ask again in a moment.

@@ -56,7 +56,7 @@ def main() -> int:
         Round("housekeeping", own.housekeeping_every_s, forget_gone),
     ]
     log.info("scheduler ready")
-    walk_rounds(rounds, stop)
+    walk_rounds(rounds, stop, store.pulse_file)
     log.info("scheduler stopped")
     for opened in (doors, bell, gauge):
         opened.close()

@@ -19,6 +19,8 @@ def reconcile(doors: Doors, lease_s: float) -> int:
     """One round; returns how many steps came free."""
     with doors.as_operator("reconcile") as tx:
         workers, steps = due.recover_lost(tx, lease_s)
+    # A transaction of its own: it locks jobs, and those who hold a job wait for its steps.
+    with doors.as_operator("reconcile") as tx:
         due.sweep_cancelled(tx)
     if workers or steps:
         log.warning("workers lost", workers=workers, steps_freed=steps)

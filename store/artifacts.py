@@ -32,14 +32,15 @@ def save(
 
     Raises `TooLarge` past the limit; the transaction then has to be rolled back, and nothing stays.
     """
-    tx.execute(
-        delete(artifacts).where(
-            _this_tenant(artifacts),
-            artifacts.c.job_id == job_id,
-            artifacts.c.seq == seq,
-            artifacts.c.name == name,
+    if job_id is not None:  # an upload belongs to no step: two of one name are two files
+        tx.execute(
+            delete(artifacts).where(
+                _this_tenant(artifacts),
+                artifacts.c.job_id == job_id,
+                artifacts.c.seq == seq,
+                artifacts.c.name == name,
+            )
         )
-    )
     artifact_id = uuid7()
     tx.execute(
         insert(artifacts).values(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, select, text
 
+from store.errors import TakenOver
 from store.rows import CheckpointRow
 from store.schema import checkpoints
 from store.states import JobClass, StepKind, StepState, Work
@@ -41,6 +42,23 @@ def list_settled(tx: Connection, job_id: UUID) -> list[CheckpointRow]:
         .order_by(checkpoints.c.seq)
     )
     return [_checkpoint(row) for row in rows]
+
+
+def keep_held(tx: Connection, job_id: UUID, seq: int, epoch: int) -> None:
+    """Hold the step in this claim's hands until the transaction ends, or raise `TakenOver`."""
+    held = tx.execute(
+        select(checkpoints.c.seq)
+        .where(
+            checkpoints.c.tenant_id == text("current_setting('stepwell.tenant_id')::uuid"),
+            checkpoints.c.job_id == job_id,
+            checkpoints.c.seq == seq,
+            checkpoints.c.epoch == epoch,
+            checkpoints.c.state == StepState.RUNNING.value,
+        )
+        .with_for_update(read=True)
+    ).one_or_none()
+    if held is None:
+        raise TakenOver(f"Step {seq} of job {job_id} is no longer held by this claim.")
 
 
 def _checkpoint(row: Row[Any]) -> CheckpointRow:

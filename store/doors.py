@@ -137,6 +137,11 @@ def _engine(
             url.get_secret_value(),
             autocommit=autocommit,
             connect_timeout=settings.connect_timeout_s,
+            # A peer that is gone without a word is noticed in seconds, not in the system's hours.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
             options=f"-c role={role} -c statement_timeout={settings.statement_timeout_s}s "
             "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=60s",
             application_name=f"stepwell {role.removeprefix('stepwell_')}",

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -136,7 +137,7 @@ class PrivatePostgres:
         return self.url(CLOCK, self.password(CLOCK))
 
     def url(self, login: str, password: str, database: str = DATABASE) -> str:
-        """A libpq URL for this login; right as long as the server is not started anew."""
+        """A libpq URL for this login; without a socket, its port is known once started."""
         who = f"{quote(login, safe='')}:{quote(password, safe='')}"
         if self._fits_a_socket:
             return f"postgresql://{who}@/{quote(database)}?host={quote(str(self.folder), safe='')}"
@@ -191,6 +192,9 @@ class PrivatePostgres:
                 "made it, or set STEPWELL_HOME to another folder."
             )
         self._end_leftover()
+        for remains in self.folder.glob("data.partial-*"):
+            # What a killed initdb had started may be at work here for a moment still.
+            shutil.rmtree(remains, ignore_errors=True)
         if not self.data.exists():
             self._initialise()
         self._check_version()
@@ -209,17 +213,15 @@ class PrivatePostgres:
             pid_file.unlink(missing_ok=True)
 
     def _initialise(self) -> None:
-        draft = self.folder / "data.partial"
+        draft = self.folder / f"data.partial-{secrets.token_hex(4)}"
         password_file = self.folder / "password"
-        if draft.exists():
-            shutil.rmtree(draft)
         write_private(password_file, self.password(ADMIN) + "\n")
         if self._demotion is not None:
             os.chown(password_file, self._demotion.uid, self._demotion.gid)
         try:
             self._run(
                 [
-                    str(_binary("initdb")),
+                    _binary("initdb"),
                     f"--pgdata={draft}",
                     f"--username={ADMIN}",
                     f"--pwfile={password_file}",
@@ -252,11 +254,13 @@ class PrivatePostgres:
 
     def _launch_until_ready(self) -> None:
         for attempt in range(1, LAUNCHES_MAX + 1):
+            # Once others were told a port, it is that port or none.
+            port = self._port or free_port()
             with open_log(self.log_file) as log:
                 log_start = log.tell()
-                process = self._launch(log)
+                process = self._launch(port, log)
             if self._becomes_ready(process):
-                self._process = process
+                self._process, self._port = process, port
                 return
             offspring.end_child(process, STOP_STEPS)
             said = last_words(self.log_file, log_start)
@@ -264,21 +268,12 @@ class PrivatePostgres:
                 raise CannotRun(f"PostgreSQL did not start; its last words:\n{said}")
             time.sleep(0.1 * attempt)
 
-    def _launch(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        settings = dict(self._settings)
-        if self._fits_a_socket:
-            settings |= {
-                "listen_addresses": "",
-                "unix_socket_directories": f'"{self.folder}"',
-                "port": str(SOCKET_PORT),
-            }
-        else:
-            self._port = free_port(self._port)
-            settings |= {
-                "listen_addresses": ADDRESS,
-                "unix_socket_directories": "",
-                "port": str(self._port),
-            }
+    def _launch(self, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        settings = self._settings | {
+            "port": str(port),
+            "listen_addresses": "" if self._fits_a_socket else ADDRESS,
+            "unix_socket_directories": f'"{self.folder}"' if self._fits_a_socket else "",
+        }
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return offspring.spawn(
             [_binary("postgres"), "-D", self.data, *options],
@@ -334,18 +329,14 @@ class PrivatePostgres:
         # Nothing of ours: an environment holds secrets, and PG* variables change what programs do.
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": str(self.folder)}
 
-    def _run(self, command: list[str]) -> None:
-        done = subprocess.run(
-            [*self._words, *command],
-            env=self._env,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
+    def _run(self, command: list[str | Path]) -> None:
+        process = offspring.spawn(
+            command, env=self._env, become=self._words, cwd=self.folder, stdout=subprocess.PIPE
         )
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise CannotRun(f"{Path(command[0]).name} failed:\n{said}")
+        said, _ = process.communicate()
+        if process.returncode != 0:
+            words = said.decode(errors="replace").strip()
+            raise CannotRun(f"{Path(command[0]).name} failed:\n{words}")
 
 
 def _binary(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 StoreError
 ├── NotFound            nothing by that id behind this tenant's wall: correct the id
+├── TakenOver           the step is no longer this caller's: stop, whatever it was doing
 ├── TooLarge            more bytes than the limit allows: send less, or raise the limit
 ├── Unreachable         Postgres does not answer: wait, or look at the server
 └── NotReady            Postgres answers, but must not be used as it is: do what the text says
@@ -16,6 +17,10 @@ class StoreError(Exception):
 
 class NotFound(StoreError):
     """Nothing by that id behind this tenant's wall."""
+
+
+class TakenOver(StoreError):
+    """The step is no longer this caller's."""
 
 
 class TooLarge(StoreError):

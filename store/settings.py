@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +35,9 @@ class StoreSettings(BaseSettings):
     )
     lease_s: float = Field(
         default=4.0, gt=0, description="how long a worker is believed after its last beat"
+    )
+    pulse_file: Path | None = Field(
+        default=None, description="touched at every beat that Postgres has heard, for health checks"
     )
     artifact_bytes_max: int = Field(default=512 * 2**20, ge=1)
 

@@ -6,12 +6,12 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from store.doors import HotConnection
+from store.jsonb import write_json
 from store.states import JobStatus, StepKind, StepState, Work
 
 
@@ -127,7 +127,7 @@ def commit(connection: HotConnection, held: Claim, settlement: Settlement) -> Se
             settlement.state.value,
             _json(settlement.output),
             _json(settlement.error),
-            json.dumps(settlement.event),
+            write_json(settlement.event),
             None if settlement.usage is None else _usage_json(settlement.usage),
             _plan_json(settlement.plan),
             settlement.is_joining,
@@ -170,15 +170,15 @@ def tell(
     connection: HotConnection, tenant_id: UUID, job_id: UUID, kind: str, data: dict[str, Any]
 ) -> None:
     """Add a line to the story of a job that has not ended."""
-    connection.execute(_TELL, (tenant_id, job_id, kind, json.dumps(data)))
+    connection.execute(_TELL, (tenant_id, job_id, kind, write_json(data)))
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
+    return None if value is None else write_json(value)
 
 
 def _usage_json(usage: Usage) -> str:
-    return json.dumps(
+    return write_json(
         {
             "model": usage.model,
             "requests": usage.requests,
@@ -192,7 +192,7 @@ def _usage_json(usage: Usage) -> str:
 def _plan_json(plan: tuple[Plan, ...]) -> str | None:
     if not plan:
         return None
-    return json.dumps(
+    return write_json(
         [
             {"kind": step.kind, "name": step.name, "work": step.work, "input": step.input}
             for step in plan
@@ -206,4 +206,4 @@ def _ending_json(ending: Ending) -> str:
         told["reason"] = ending.reason
     if ending.error is not None:
         told["error"] = ending.error
-    return json.dumps(told)
+    return write_json(told)

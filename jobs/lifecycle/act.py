@@ -26,6 +26,7 @@ from jobs.lifecycle.house import House
 from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
 from store.errors import StoreError
+from store.jsonb import keepable
 from store.states import JobStatus, StepKind, Work
 from store.transitions import Claim, Ending, Plan, Usage
 
@@ -110,19 +111,19 @@ def _ask_model(held: Claim, agent: Agent, house: House) -> Acted:
     match turn:
         case Calls(calls):
             return Acted(
-                clean(dump_response(said.response)),
+                keepable(dump_response(said.response)),
                 usage=said.usage,
                 plan=tuple(_plan_call(agent, call) for call in calls),
             )
         case Answer(output):
             return Acted(
-                clean(dump_response(said.response)),
+                keepable(dump_response(said.response)),
                 usage=said.usage,
-                ending=Ending(JobStatus.COMPLETED, output=clean(output)),
+                ending=Ending(JobStatus.COMPLETED, output=keepable(output)),
             )
         case Feedback():
             return Acted(
-                clean(dump_response(said.response, turn.as_json())),
+                keepable(dump_response(said.response, turn.as_json())),
                 outcome="retried",
                 usage=said.usage,
                 plan=(agent.model_step(),),
@@ -142,7 +143,7 @@ def _check_limits(agent: Agent, steps: list[Any]) -> None:
 
 def _plan_call(agent: Agent, call: Call) -> Plan:
     tool = agent.find_tool(call.tool)
-    asked = {"tool": call.tool, "call_id": call.call_id, "args": clean(call.args)}
+    asked = {"tool": call.tool, "call_id": call.call_id, "args": keepable(call.args)}
     if tool is None:
         # A made-up name must not become a label on anybody's dashboard.
         return Plan(StepKind.TOOL, "tool.unknown", Work.WAITS, asked)
@@ -178,7 +179,7 @@ def _call_tool(held: Claim, agent: Agent, house: House) -> Acted:
 def tool_failed(agent: Agent, message: str, outcome: str = "failed") -> Acted:
     """A call that did not work, as the model is told."""
     output = {"outcome": outcome, "content": message[:PREVIEW_CHARS]}
-    return Acted(clean(output), outcome=outcome, plan=(agent.model_step(),), is_joining=True)
+    return Acted(keepable(output), outcome=outcome, plan=(agent.model_step(),), is_joining=True)
 
 
 # --- a function of a pipeline ---------------------------------------------------------------------
@@ -203,7 +204,7 @@ def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted:
 
 def _context(held: Claim, program: Program, house: House) -> ToolContext:
     def tell(message: str, done: float | None) -> None:
-        said = {"seq": held.seq, "message": clean(message)[:PROGRESS_CHARS], "done": done}
+        said = {"seq": held.seq, "message": keepable(message)[:PROGRESS_CHARS], "done": done}
         try:
             with house.doors.hot() as connection:
                 transitions.tell(connection, held.tenant_id, held.job_id, "job.progress", said)
@@ -241,17 +242,6 @@ def fit(returned: Any, context: ToolContext, bytes_max: int) -> Any:
 
 def _as_json(returned: Any) -> Any:
     try:
-        return clean(to_jsonable_python(returned, inf_nan_mode="null"))
+        return keepable(to_jsonable_python(returned, inf_nan_mode="null"))
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise Misdeclared(f"It returned something that cannot be kept as JSON: {error}") from None
-
-
-def clean(value: Any) -> Any:
-    """The same JSON without the one character that Postgres cannot keep."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd") if "\x00" in value else value
-    if isinstance(value, dict):
-        return {clean(key): clean(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [clean(item) for item in value]
-    return value

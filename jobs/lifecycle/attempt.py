@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 # How long a step of an agent that is not known here waits before somebody else is asked.
 UNKNOWN_AGENT_WAIT_S = 15.0
+# After so many workers were lost with a step, it is the step.
+LOSSES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Broke:
 def attempt(tenant_id: UUID, job_id: UUID, seq: int, house: House) -> None:
     """Answer one ring: run the step if it is to be had, and what follows while it is quick."""
     began = perf_counter()
-    held = claim(tenant_id, job_id, seq, house)
-    while held is not None:
-        held = run(held, house, began)
+    with house.watch.attempting():
+        held = claim(tenant_id, job_id, seq, house)
+        while held is not None:
+            held = run_or_give_up(held, house, began)
 
 
 def claim(tenant_id: UUID, job_id: UUID, seq: int, house: House) -> Claim | None:
@@ -79,6 +82,21 @@ def claim(tenant_id: UUID, job_id: UUID, seq: int, house: House) -> Claim | None
         return None
 
 
+def run_or_give_up(held: Claim, house: House, began: float) -> Claim | None:
+    """Run the step; when the engine itself stumbles over it, end the job and raise.
+
+    The worker is well and beats on, so a step that it only dropped would never come free.
+    """
+    try:
+        return run(held, house, began)
+    except Exception as error:
+        told = as_json(ErrorClass.BUG, type(error).__name__)
+        event = {"seq": held.seq, "name": held.name, "error": told}
+        ending = Ending(JobStatus.FAILED, error=told, reason=ErrorClass.BUG.value)
+        settle(held, Settlement(StepState.FAILED, event, error=told, ending=ending), house)
+        raise
+
+
 def run(held: Claim, house: House, began: float) -> Claim | None:
     """Run one claimed step and settle it; returns the next one when it rides along."""
     try:
@@ -91,21 +109,24 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
         outcome = perform(held, program, house)
         if not house.watch.finish(running):
             return None
-    took_ms = (perf_counter() - started) * 1000
-    house.pace.note(held.name, took_ms)
-    spent_ms = (perf_counter() - began) * 1000
-    return conclude(held, program, outcome, took_ms, spent_ms, house)
+        took_ms = (perf_counter() - started) * 1000
+        house.pace.note(held.name, took_ms)
+        spent_ms = (perf_counter() - began) * 1000
+        # Still under the watch: an incarnation is not over while a result of its is on the way.
+        return conclude(held, program, outcome, took_ms, spent_ms, house)
 
 
 def perform(held: Claim, program: Program, house: House) -> Acted | Broke:
     """Act, and turn whatever is raised into a verdict."""
     if held.losses and not is_repeatable(held, program):
         return Broke(in_doubt("The worker that made this call is gone."))
+    if held.losses >= LOSSES_MAX:
+        return Broke(poisonous(held.losses))
     try:
         return act(held, program, house)
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
-    except Exception as error:
+    except BaseException as error:  # a tool may also call sys.exit()
         log.warning(
             "step raised",
             job=str(held.job_id),
@@ -137,6 +158,12 @@ def is_repeatable(held: Claim, program: Program) -> bool:
 def in_doubt(message: str) -> GiveUp:
     """A call that may have happened, and must not happen twice."""
     return GiveUp(as_json(ErrorClass.IN_DOUBT, message), ErrorClass.IN_DOUBT)
+
+
+def poisonous(losses: int) -> GiveUp:
+    """A step that takes its worker down, and would take the next one too."""
+    message = f"{losses} workers were lost while they ran this step."
+    return GiveUp(as_json(ErrorClass.POISON, message), ErrorClass.POISON)
 
 
 def conclude(

@@ -26,7 +26,7 @@ from uuid_utils.compat import uuid7
 
 from jobs.lifecycle.attempt import give_up_overdue
 from jobs.lifecycle.house import House
-from store import workers
+from store import pulse, workers
 from store.doors import Doors
 from store.errors import StoreError
 from store.settings import StoreSettings
@@ -51,8 +51,14 @@ class Heart:
         self._house = house
         self._slots = slots
         self._lease_s = settings.lease_s
-        self._doors = Doors(settings.model_copy(update={"pool_size": 1, "statement_timeout_s": 3}))
+        self._pulse_file = settings.pulse_file
+        self._doors = Doors(
+            settings.model_copy(
+                update={"pool_size": 1, "statement_timeout_s": 3, "connect_timeout_s": 2}
+            )
+        )
         self._leaving: list[UUID] = []
+        self._is_draining = Event()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="heart", daemon=True)
 
@@ -75,6 +81,7 @@ class Heart:
 
     def drain(self) -> None:
         """Claim nothing any more; what runs goes on."""
+        self._is_draining.set()
         self._house.may_claim.clear()
         self._leaving.append(self._house.worker_id)
         try:
@@ -88,7 +95,8 @@ class Heart:
             try:
                 self._beat()
                 beaten_at = monotonic()
-            except StoreError as error:
+                pulse.touch(self._pulse_file)
+            except Exception as error:  # noqa: BLE001 - a heart that stops is a worker that is lost
                 if monotonic() - beaten_at > self._lease_s * DOUBT_AFTER:
                     self._house.may_claim.clear()
                     self._house.is_doubtful.set()
@@ -103,7 +111,7 @@ class Heart:
             is_believed = workers.beat(connection, house.worker_id)
             for worker_id in self._leaving:
                 workers.beat(connection, worker_id)
-        if house.worker_id not in self._leaving and (not is_believed or house.is_doubtful.is_set()):
+        if not self._is_draining.is_set() and (not is_believed or house.is_doubtful.is_set()):
             self._reincarnate()
         for worker_id in [each for each in self._leaving if each != house.worker_id]:
             if house.watch.count(worker_id) == 0:

@@ -14,6 +14,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        # These two would end the loop itself, and with it every other call of this process.
+        raise RuntimeError(f"it raised {type(error).__name__}") from None
+
+
 class Loop:
     """A running loop in a thread of its own."""
 
@@ -25,7 +33,7 @@ class Loop:
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """Wait for the coroutine; past the timeout it is cancelled and `TimeoutError` raised."""
         return asyncio.run_coroutine_threadsafe(
-            asyncio.wait_for(work, timeout_s), self._loop
+            asyncio.wait_for(_contained(work), timeout_s), self._loop
         ).result()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jobs.agent.tool import ArtifactRef
-from store import artifacts
+from store import artifacts, checkpoints
 from store.doors import Doors
 from store.rows import ArtifactRow
 from store.transitions import Claim
@@ -26,7 +26,10 @@ class JobShelf:
     cache: Path
 
     def save(self, name: str, media_type: str, data: bytes | Iterable[bytes]) -> ArtifactRef:
-        """Keep bytes under a name; the same step saving the name again replaces them."""
+        """Keep bytes under a name; the same step saving the name again replaces them.
+
+        Raises `TooLarge`, and `TakenOver` when the step has been given to somebody else.
+        """
         with self.doors.as_tenant(self.held.tenant_id) as tx:
             row = artifacts.save(
                 tx,
@@ -38,6 +41,9 @@ class JobShelf:
                 chunks=[data] if isinstance(data, bytes) else data,
                 size_max_bytes=self.doors.settings.artifact_bytes_max,
             )
+            # Last, so that the step is held for a moment only: a late writer must not replace what
+            # a committed output names.
+            checkpoints.keep_held(tx, self.held.job_id, self.held.seq, self.held.epoch)
         return _ref(row)
 
     def load(self, ref_id: UUID) -> bytes:

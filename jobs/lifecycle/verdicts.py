@@ -7,6 +7,7 @@
     quota         the account is empty: never
     rejected      the request is wrong: never
     in_doubt      it may have happened, and must not happen twice: a person has to look
+    poison        the step took its workers down with it: never again by itself
     bug           code of ours or of a tool raised: told to the model, where there is one
 
 Exceptions are told by the names in their ancestry, so nothing has to be imported to classify it.
@@ -34,6 +35,7 @@ class ErrorClass(StrEnum):
     IN_DOUBT = "in_doubt"
     TIMEOUT = "timeout"
     LIMIT = "limit"
+    POISON = "poison"
     BUG = "bug"
 
 
@@ -94,6 +96,7 @@ HINTS = {
     ErrorClass.IN_DOUBT: "It may have happened. Look on the other side before doing it again.",
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
+    ErrorClass.POISON: "Look at the memory and the logs of the workers that were lost with it.",
     ErrorClass.BUG: "Code of the agent raised. Its log line on the worker has the traceback.",
 }
 

@@ -32,7 +32,24 @@ class Watch:
 
     def __init__(self) -> None:
         self._steps: dict[int, Running] = {}
+        self._attempts = 0
         self._lock = Lock()
+
+    @contextmanager
+    def attempting(self) -> Iterator[None]:
+        """Count an attempt from before its claim until its last step is settled."""
+        with self._lock:
+            self._attempts += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._attempts -= 1
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any attempt is under way, also one that is only claiming or settling."""
+        return self._attempts > 0
 
     @contextmanager
     def over(self, held: Claim, timeout_s: float) -> Iterator[Running]:

@@ -4,6 +4,9 @@
 -- for each other. A step that is not ready, a job that has ended or is being cancelled, or a
 -- worker that is not live any more gives no row: go away, somebody else has it or nobody wants it.
 -- The epoch grows with every claim; whoever holds an older one can no longer write.
+--
+-- A ready step of a job that is over (its worker died after a sibling had ended the job) is
+-- cancelled here, or it would be rung for ever.
 create or replace function stepwell.claim_step(
   p_tenant uuid, p_job uuid, p_seq int, p_worker uuid
 ) returns table (
@@ -23,7 +26,14 @@ begin
    where j.tenant_id = p_tenant and j.id = p_job
      and j.finished_at is null and j.cancel_requested_at is null
      for no key update;
-  if not found then return; end if;
+  if not found then
+    if exists (select from stepwell.checkpoints c
+                where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
+                  and c.state = 'ready') then
+      perform stepwell.cancel_job(p_tenant, p_job);
+    end if;
+    return;
+  end if;
 
   update stepwell.checkpoints c
      set state = 'running', epoch = c.epoch + 1, worker_id = p_worker, claimed_at = now()
