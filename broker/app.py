@@ -49,6 +49,7 @@ def create_app(settings: BrokerSettings) -> Celery:
         # A worker outlives any outage of Redis, at start too.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_transport="broker.transport:Transport" if settings.transport_tuned else None,
         broker_transport_options=_transport_options(settings),
         # Events double the cost of a tiny task; Flower switches them on when it is there.
         worker_send_task_events=False,

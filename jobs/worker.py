@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
+import warnings
 from collections.abc import Sequence
 from threading import Event, Thread
 from time import monotonic
@@ -22,6 +24,7 @@ from uuid import UUID
 import structlog
 from celery import Celery
 from celery.apps.worker import Worker
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
 
 from broker.app import STEP_TASK, create_app
@@ -105,7 +108,7 @@ class Drain:
         self._heart.drain()
         give_up_at = monotonic() + GRACE_S
         pause = Event()
-        while self._house.watch.count() and monotonic() < give_up_at:
+        while self._house.watch.is_busy and monotonic() < give_up_at:
             pause.wait(0.05)
         for running in self._house.watch.take_all():
             program = self._house.registry.find(running.held.agent)
@@ -124,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = Work(args.work)
     slots = args.slots or SLOTS[work]
     configure()
+    # Celery warns of root because of pickle; nothing but JSON is accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     # Celery must not set up logging of its own: whoever connects to this signal has done it.
     setup_logging.connect(lambda **_: None, weak=False)
     try:
@@ -139,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pool="threads",
         concurrency=slots,
         queues=lanes_of(work),
-        hostname=f"{work}-{os.getpid()}@%h",
+        hostname=f"{work}-{os.getpid()}@{socket.gethostname()}",
         without_gossip=True,
         without_mingle=True,
         loglevel="WARNING",

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg import conninfo
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -36,6 +37,8 @@ class Doors:
                 "postgresql://user:password@host:5432/name, or run `stepwell up`, which brings "
                 "a private Postgres."
             )
+        for url in (settings.database_url, settings.operator_url):
+            check_url(url.get_secret_value())
         self.settings = settings
         self._walled = _engine(settings, settings.database_url, APP)
         self._hot = _engine(settings, settings.database_url, APP, autocommit=True)
@@ -92,6 +95,20 @@ class Doors:
             engine.dispose()
 
 
+def check_url(url: str) -> None:
+    """Raise `NotReady` for what is no libpq URL: libpq would repeat a piece of the password."""
+    try:
+        port = str(conninfo.conninfo_to_dict(url).get("port") or "")
+    except psycopg.ProgrammingError:
+        port = "unreadable"
+    if not all(each.isdigit() for each in port.split(",") if each):
+        raise NotReady(
+            "STEPWELL_DATABASE_URL, or one of the other two, is not a libpq URL such as "
+            "postgresql://user:password@host:5432/name. In a user or password, write / as %2F, "
+            "@ as %40 and : as %3A."
+        )
+
+
 _SET_TENANT = text(f"select set_config('{TENANT_SETTING}', :tenant, true)")
 _SAY_WHY = text("select set_config('application_name', :why, true)")
 
@@ -126,6 +143,8 @@ def _unreachable(error: BaseException | None) -> Unreachable | NotReady:
         )
     if "password authentication failed" in first or "permission denied to set role" in first:
         return NotReady(f"Postgres refuses this login: {first} Run `stepwell doctor`.")
+    if "role" in first and "does not exist" in first:
+        return NotReady(f"Postgres lacks a role: {first} Run `stepwell migrate`.")
     return Unreachable(f"Postgres does not answer: {first}")
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from store import readiness, walls
 from store import sql as functions
-from store.doors import reachable
+from store.doors import check_url, reachable
 from store.migrations import HEAD
 from store.schema import SCHEMA
 
@@ -71,6 +71,7 @@ def status(url: str) -> MigrationStatus:
 
 @contextmanager
 def _admin(url: str) -> Iterator[Connection]:
+    check_url(url)
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(url, connect_timeout=10),
@@ -99,11 +100,20 @@ def _admit(tx: Connection, url: str, role: str) -> None:
     raw = tx.connection.driver_connection
     assert isinstance(raw, psycopg.Connection)  # noqa: S101 - narrows the type, cannot fail
     name, password = sql.Identifier(login), parts.get("password")
-    exists = tx.execute(
-        text("select 1 from pg_roles where rolname = :login"), {"login": login}
-    ).scalar()
-    if not exists:
-        raw.execute(sql.SQL("create role {} login password {}").format(name, sql.Literal(password)))
+    found = tx.execute(
+        text(
+            "select count(*) as roles, coalesce(bool_or(rolname = session_user), false) as is_me, "
+            "current_setting('is_superuser') = 'on' as may_alter "
+            "from pg_roles where rolname = :login"
+        ),
+        {"login": login},
+    ).one()
+    secret = sql.Literal(password)
+    if not found.roles:
+        raw.execute(sql.SQL("create role {} login password {}").format(name, secret))
+    elif found.may_alter and not found.is_me and password:
+        # The URL is what the processes will use, so the login follows it.
+        raw.execute(sql.SQL("alter role {} login password {}").format(name, secret))
     raw.execute(
         sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), name)
     )

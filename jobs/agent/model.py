@@ -10,12 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
+from typing import Any
 
+from httpx2 import AsyncClient, Limits, Timeout
 from pydantic_ai import direct
-from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.models import Model, ModelRequestParameters, infer_model
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.models import (
+    Model,
+    ModelRequestParameters,
+    create_async_httpx2_client,
+    infer_model,
+)
 from pydantic_ai.models.function import FunctionModel
-from pydantic_ai.providers import infer_provider_class
+from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 from pydantic_ai.settings import ModelSettings
 
 from jobs.agent.agent import Agent
@@ -24,6 +31,8 @@ from jobs.settings import Settings
 from store.transitions import Usage
 
 OFFLINE = "offline"
+OPENAI_NAMES = ("openai", "openai-chat", "openai-responses")
+CONNECT_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,8 @@ class Models:
         self._settings = settings
         self._made: dict[str, Model] = {}
         self._making = Lock()
+        # Made on first use otherwise, by every one of a thousand threads that meet there.
+        ModelMessagesTypeAdapter.rebuild()
 
     def find(self, agent: Agent, named_by_job: str | None) -> Model:
         """The model for this agent: the job's choice, else the setting's, else the agent's own."""
@@ -81,15 +92,42 @@ class Models:
 
     def _make(self, name: str) -> Model:
         provider, _, model = name.partition(":")
-        if provider.startswith("openai") and self._settings.model_base_url:
-            from pydantic_ai.models.openai import OpenAIChatModel
+        if provider in OPENAI_NAMES and self._settings.model_base_url:
+            # Every compatible server speaks chat; few speak the newer tongue of the same name.
+            name = f"openai-chat:{model}"
+        try:
+            return infer_model(name, self._provide)
+        except (ValueError, ImportError):
+            raise UnknownModel(f"No model can be made of {name!r}.") from None
+
+    def _provide(self, name: str) -> Provider[Any]:
+        """The provider of that name; those we test against get a client that fits a worker."""
+        if name in OPENAI_NAMES:
             from pydantic_ai.providers.openai import OpenAIProvider
 
+            base_url = self._settings.model_base_url
+            if not base_url:
+                return OpenAIProvider(http_client=create_client())
             key = self._settings.model_api_key.get_secret_value() or "none"
-            return OpenAIChatModel(
-                model, provider=OpenAIProvider(base_url=self._settings.model_base_url, api_key=key)
-            )
-        return infer_model(name)
+            return OpenAIProvider(base_url=base_url, api_key=key, http_client=create_client())
+        if name == "anthropic":
+            from pydantic_ai.providers.anthropic import AnthropicProvider
+
+            return AnthropicProvider(http_client=create_client())
+        return infer_provider(name)
+
+
+def create_client() -> AsyncClient:
+    """A client for as many calls at once as the worker has slots.
+
+    A second limit in its pool would only be another queue, with a timeout of its own. How long a
+    call may take is decided around it, not in here; what is left is to notice a dead address, with
+    patience for a moment in which a thousand calls begin at once.
+    """
+    return create_async_httpx2_client(
+        timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),
+        limits=Limits(max_connections=None, max_keepalive_connections=None),
+    )
 
 
 async def ask(

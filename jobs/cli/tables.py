@@ -1,0 +1,310 @@
+"""Jobs, steps and artifacts as tables and panels for a person's eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from jobs.cli.digest import came_out, has_failed, went_in
+from jobs.cli.ids import short
+from jobs.cli.speech import (
+    ago,
+    gist,
+    one_line,
+    out,
+    plain,
+    size,
+    span,
+    span_between,
+    status_text,
+)
+
+ENDED_BADLY = {"failed", "expired", "cancelled"}
+LONG_TEXT_LINES_MAX = 40
+# Columns a terminal needs to show a step in full.
+WIDE = 110
+# What the other columns take of a narrow terminal, about.
+FIXED_WIDTH = 48
+
+
+def jobs_table(jobs: list[dict[str, Any]]) -> Table:
+    """Jobs, one a line, newest first."""
+    table = _table()
+    for title in ("job", "agent", "status", "steps", "asked", "took"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("for", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in jobs:
+        table.add_row(
+            short(job["id"]),
+            one_line(job["agent"], 24),
+            status_text(job["status"]),
+            str(job["steps_done"]),
+            ago(job["created_at"]),
+            span_between(job["started_at"], job["finished_at"]) if job["started_at"] else "",
+            _asked(job["input"]),
+        )
+    return table
+
+
+def job_page(
+    job: dict[str, Any], steps: list[dict[str, Any]], workers: list[dict[str, Any]]
+) -> Group:
+    """Everything `stepwell show` shows of one job; `workers` give their names to the steps."""
+    parts: list[RenderableType] = [_facts(job), Text()]
+    parts += [steps_table(steps, workers), Text()] if steps else []
+    if job["output"] is not None:
+        parts += [Text("output", "bold"), _indented(_value(job["output"])), Text()]
+    if job["error"]:
+        parts += [Text("error", "bold red"), _indented(_error(job["error"])), Text()]
+    parts += [Text("how to go on", "bold"), *(Text(f"  {hint}") for hint in hints(job))]
+    return Group(*parts)
+
+
+def steps_table(steps: list[dict[str, Any]], workers: list[dict[str, Any]]) -> Table:
+    """The checkpoint table of a job; a narrow terminal is spared what is the same everywhere."""
+    names = {worker["id"]: worker["name"] for worker in workers}
+    is_wide = out.width >= WIDE
+    shows_tries = is_wide or any(step["tries"] > 1 for step in steps)
+    table = _table()
+    table.add_column("seq", justify="right")
+    table.add_column("step", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    if shows_tries:
+        table.add_column("tries", justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("worker", no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    # What went in and out gets whatever width is left, however narrow the terminal.
+    for title in ("in", "out") if is_wide else ("in → out",):
+        table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1)
+    for step in steps:
+        cells: list[str | Text] = [
+            str(step["seq"]),
+            one_line(step["name"], 40),
+            status_text(step["state"]),
+        ]
+        cells += [_tries(step)] if shows_tries else []
+        cells += [_worker(step["worker"], names)] if is_wide else []
+        cells += [_took(step), *(_in_and_out(step) if is_wide else [_in_to_out(step)])]
+        table.add_row(*cells)
+    return table
+
+
+def _in_and_out(step: Mapping[str, Any]) -> tuple[Text, Text]:
+    told = Text(came_out(step, out.width), "red" if has_failed(step) else "")
+    return Text(went_in(step, out.width)), told
+
+
+def _in_to_out(step: Mapping[str, Any]) -> Text:
+    given, told = _in_and_out(step)
+    # Half of what is left on the line, so that neither side pushes the other off it.
+    given.truncate(max(12, (out.width - FIXED_WIDTH) // 2), overflow="ellipsis")
+    return Text.assemble(given, " → ", told) if given else told
+
+
+def artifacts_table(artifacts: list[dict[str, Any]]) -> Table:
+    """What a job made, one a line."""
+    table = _table()
+    table.add_column("name", overflow="fold")
+    table.add_column("type", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("step", justify="right")
+    table.add_column("id", no_wrap=True)
+    for artifact in artifacts:
+        table.add_row(
+            plain(artifact["name"]),
+            one_line(artifact["media_type"], 40),
+            size(artifact["size_bytes"]),
+            "" if artifact["seq"] is None else str(artifact["seq"]),
+            artifact["id"],
+        )
+    return table
+
+
+def hints(job: dict[str, Any]) -> Iterator[str]:
+    """How one may go on from here."""
+    name = short(job["id"])
+    if job["status"] in ("queued", "running", "input_required"):
+        yield f"stepwell watch {name}                  follow it live"
+        yield f"stepwell cancel {name}                 ask it to stop"
+    else:
+        yield f"stepwell artifacts {name} --save DIR   keep the files it made"
+    yield f"stepwell show {name} --json            everything that was recorded"
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+
+
+def _facts(job: dict[str, Any]) -> Table:
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("job", Text(job["id"], "bold"))
+    facts.add_row("agent", f"{plain(job['agent'])} {plain(job['agent_version'])}".rstrip())
+    facts.add_row("status", _standing(job))
+    facts.add_row("asked", gist(job["input"], 400))
+    facts.add_row("model", plain(job["model"] or "the platform's own"))
+    facts.add_row("class", job["class"])
+    facts.add_row("accepted", f"{job['created_at']}  ({ago(job['created_at'])})")
+    if job["started_at"]:
+        waited = span_between(job["created_at"], job["started_at"])
+        worked = span_between(job["started_at"], job["finished_at"])
+        facts.add_row("time", f"waited {waited}, worked {worked}")
+    facts.add_row("steps", f"{job['steps_done']} done, {job['outstanding']} outstanding")
+    facts.add_row("spent", _spent(job["usage"]))
+    return facts
+
+
+def _standing(job: dict[str, Any]) -> Text:
+    text = status_text(job["status"])
+    if job["waiting_for"]:
+        text.append(f", waiting for {plain(job['waiting_for'])}")
+    if job["status_reason"]:
+        text.append(f" ({plain(job['status_reason']).replace('_', ' ')})")
+    if job["status_until"]:
+        text.append(f" until {job['status_until']}")
+    if job["cancel_requested_at"] and job["status"] not in ENDED_BADLY | {"completed"}:
+        text.append(", asked to stop")
+    return text
+
+
+def _spent(usage: Mapping[str, Any]) -> str:
+    if not usage["requests"]:
+        return "nothing: no model was asked"
+    tokens = f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out"
+    cost = usage["cost_usd"]
+    price = "price unknown" if cost is None else f"${cost:.4f}"
+    return f"{usage['requests']} model requests, {tokens}, {price}"
+
+
+def _tries(step: Mapping[str, Any]) -> str:
+    lost = f" ({step['losses']} lost)" if step["losses"] else ""
+    return f"{step['tries']}{lost}"
+
+
+def _took(step: Mapping[str, Any]) -> str:
+    if step["duration_ms"] is not None:
+        return span(step["duration_ms"] / 1000)
+    return span_between(step["claimed_at"], None) if step["state"] == "running" else ""
+
+
+def _worker(worker_id: str | None, names: Mapping[str, str]) -> str:
+    """Its name while it is alive, afterwards the end of its id."""
+    if worker_id is None:
+        return ""
+    return one_line(names.get(worker_id, short(worker_id)), 24)
+
+
+def _asked(asked: Mapping[str, Any]) -> str:
+    words = asked.get("ask")
+    return one_line(words, 200) if isinstance(words, str) else gist(asked, 200)
+
+
+def _error(error: Mapping[str, Any]) -> Group:
+    lines: list[RenderableType] = [Text(plain(error.get("message") or error))]
+    if error.get("class"):
+        lines.append(Text(f"class: {plain(error['class'])}", "dim"))
+    if error.get("hint"):
+        lines.append(Text.assemble(("try: ", "bold"), plain(error["hint"])))
+    return Group(*lines)
+
+
+def _value(value: object) -> RenderableType:
+    """An output: names and values where it has names, bullets where it is a list."""
+    if isinstance(value, Mapping):
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, item in value.items():
+            if item not in (None, [], {}):
+                grid.add_row(plain(name), _value(item))
+        return grid
+    if isinstance(value, list):
+        if all(isinstance(item, Mapping | list) for item in value):
+            return Text("\n".join(gist(item, 300) for item in value[:LONG_TEXT_LINES_MAX]))
+        return Text("\n".join(f"- {one_line(item, 1000)}" for item in value[:LONG_TEXT_LINES_MAX]))
+    lines = plain(value).splitlines()
+    shown = lines[:LONG_TEXT_LINES_MAX]
+    if len(lines) > len(shown):
+        shown.append(f"… and {len(lines) - len(shown)} more lines: use --json")
+    return Text("\n".join(shown))
+
+
+def _indented(what: RenderableType) -> Padding:
+    return Padding(what, (0, 0, 0, 2))
+
+
+def agents_page(agents: list[dict[str, Any]], *, in_full: bool) -> Group:
+    """Agents with their tools; in full, also what each takes."""
+    parts: list[RenderableType] = []
+    for agent in agents:
+        parts.append(Text.assemble((plain(agent["name"]), "bold"), f"  {_first(agent)}"))
+        if in_full:
+            parts.append(_indented(_fields_table(agent["input_schema"])))
+        if agent["tools"]:
+            parts.append(_indented(_tools_table(agent["tools"])))
+        parts.append(Text())
+    return Group(*parts[:-1]) if parts else Group(Text("No agents are served here.", "dim"))
+
+
+def queues_page(lanes: dict[str, Any], workers: list[dict[str, Any]]) -> Group:
+    """Lanes with what waits on them, and the workers that are alive."""
+    waiting = _table()
+    waiting.add_column("lane", no_wrap=True)
+    waiting.add_column("waiting", justify="right")
+    waiting.add_column("", ratio=1)
+    for lane in lanes["data"]:
+        waiting.add_row(lane["name"], f"{lane['waiting']:,}", "")
+    alive = _table()
+    for title in ("worker", "name", "work", "slots", "state", "since", "last beat"):
+        alive.add_column(title, no_wrap=True)
+    for worker in workers:
+        alive.add_row(
+            short(worker["id"]),
+            one_line(worker["name"], 40),
+            worker["work"],
+            str(worker["slots"]),
+            worker["state"],
+            ago(worker["started_at"]),
+            f"{span(worker['silent_s'])} ago",
+        )
+    nobody = Text("No worker is alive: nothing will be done until one starts.", "red")
+    return Group(waiting, Text(), alive if workers else nobody)
+
+
+def _first(agent: Mapping[str, Any]) -> str:
+    lines = plain(agent["description"] or "").strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _tools_table(tools: list[dict[str, Any]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for tool in tools:
+        table.add_row(plain(tool["name"]), tool["effect"], _first(tool))
+    return table
+
+
+def _fields_table(schema: Mapping[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    needed = schema.get("required", [])
+    for name, field in schema.get("properties", {}).items():
+        table.add_row(name, "needed" if name in needed else "optional", _described(field))
+    return table
+
+
+def _described(field: Mapping[str, Any]) -> str:
+    kinds = [field, *field.get("anyOf", [])]
+    kind = next((k.get("format") or k["type"] for k in kinds if k.get("type")), "any")
+    return f"{plain(field.get('description', ''))} ({kind})".strip()

@@ -1,0 +1,1 @@
+"""What Stepwell can do, as agents to use and to read."""

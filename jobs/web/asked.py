@@ -1,0 +1,78 @@
+"""What every route is handed: the desk, the tenant of the token, the settings, the turnstiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from jobs.lifecycle.desk import Desk
+from jobs.web.refusals import Busy
+from jobs.web.settings import WebSettings
+
+# Streams look for news on threads of their own, so that no number of them holds up a request.
+STREAM_THREADS = 4
+
+
+class Turnstile:
+    """Lets a bounded number in at once; used from the event loop only, so it needs no lock."""
+
+    def __init__(self, what: str, room: int) -> None:
+        self._what = what
+        self._room = room
+        self._inside = 0
+
+    def check(self) -> None:
+        """Raise `Busy` when there is no room."""
+        if self._inside >= self._room:
+            raise Busy(
+                f"{self._inside} {self._what} are open already, which is as many as this platform "
+                "takes at once. Try again shortly."
+            )
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        self.check()
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lobby:
+    """What the app has opened once and hands to its routes."""
+
+    desk: Desk
+    settings: WebSettings
+    spool: Path
+    upload_bytes_max: int
+    uploads: Turnstile
+    streams: Turnstile
+    stream_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(STREAM_THREADS))
+
+
+def _lobby(request: Request) -> Lobby:
+    lobby: Lobby = request.app.state.lobby
+    return lobby
+
+
+def _desk(request: Request) -> Desk:
+    return _lobby(request).desk
+
+
+def _tenant(request: Request) -> UUID:
+    tenant_id: UUID = request.state.tenant_id
+    return tenant_id
+
+
+TheLobby = Annotated[Lobby, Depends(_lobby)]
+TheDesk = Annotated[Desk, Depends(_desk)]
+TheTenant = Annotated[UUID, Depends(_tenant)]

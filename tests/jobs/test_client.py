@@ -1,0 +1,259 @@
+"""The client: what it sends, what it makes of a no, and how it holds on to a story."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import client as client_module
+from jobs.client import Client, NotFinished, Refused, Unreachable, _read_events
+from store import artifacts, transitions
+from store.states import JobStatus
+from store.tenants import DEFAULT_TENANT
+from store.transitions import Ending
+from tests.conftest import Database
+from tests.jobs.serving import TOKEN, Served, serve
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def served(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Served]:
+    with serve(database, redis_url, tmp_path, stream_poll_ms=20) as api:
+        yield api
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[Client]:
+    with served.client as opened:
+        yield opened
+
+
+def finish(served: Served, job_id: str) -> None:
+    hand = served.hand
+    held = hand.take(UUID(job_id), 1, hand.start_worker())
+    hand.commit(held, output=1, ending=Ending(JobStatus.COMPLETED, output={"answer": 42}))
+
+
+def tell(served: Served, job_id: str, message: str) -> None:
+    with served.doors.hot() as connection:
+        transitions.tell(
+            connection, DEFAULT_TENANT, UUID(job_id), "job.progress", {"message": message}
+        )
+
+
+def test_it_imports_nothing_of_ours() -> None:
+    tree = ast.parse(Path(str(client_module.__file__)).read_text())
+    named = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    named += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    ours = {"jobs", "store", "broker", "scheduler"}
+    assert not ours & {str(name).partition(".")[0] for name in named}
+
+
+def test_a_job_from_submission_to_output(served: Served, client: Client) -> None:
+    job = client.submit("echo", {"say": "hi"}, job_class="interactive")
+    assert (job["status"], job["class"]) == ("queued", "interactive")
+    finish(served, job["id"])
+    ended = client.wait(job["id"], timeout_s=10)
+    assert ended["output"] == {"answer": 42}
+    assert ended == client.job(job["id"])
+    assert [step["state"] for step in client.steps(job["id"])] == ["committed"]
+    assert [found["id"] for found in client.jobs(agent="echo", status="completed")] == [job["id"]]
+
+
+def test_the_same_key_asks_for_the_same_job(client: Client) -> None:
+    first = client.submit("echo", {}, idempotency_key="k")
+    assert client.submit("echo", {}, idempotency_key="k")["id"] == first["id"]
+
+
+def test_lists_longer_than_a_page_are_read_whole(
+    served: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "PAGE", 2)
+    asked = [client.submit("echo", {})["id"] for _ in range(5)]
+    assert [job["id"] for job in client.jobs(limit=10)] == asked[::-1]
+    assert [job["id"] for job in client.jobs(limit=3)] == asked[:1:-1]
+
+
+def test_a_no_carries_its_problem(client: Client) -> None:
+    with pytest.raises(Refused, match="Did you mean 'echo'") as refused:
+        client.submit("ecko", {})
+    assert (refused.value.code, refused.value.status) == ("unknown-agent", 404)
+
+
+def test_a_wrong_token_is_refused(served: Served) -> None:
+    with Client(served.url, "wrong") as client, pytest.raises(Refused) as refused:
+        client.jobs()
+    assert refused.value.status == 401
+
+
+def test_nobody_there_is_unreachable() -> None:
+    with (
+        Client("http://127.0.0.1:1", TOKEN) as client,
+        pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1") as gone,
+    ):
+        client.jobs()
+    assert TOKEN not in str(gone.value)
+
+
+def test_a_server_of_another_kind_is_told_apart(served: Served) -> None:
+    with (
+        Client(f"{served.url}/healthz?", TOKEN) as client,
+        pytest.raises((Unreachable, Refused)),
+    ):
+        client.jobs()
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_our_loopback(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with served.client as client:
+        assert client.jobs() == []
+
+
+def test_a_dry_run_creates_nothing(client: Client) -> None:
+    assert client.submit("echo", {}, dry_run=True)["object"] == "trial"
+    assert client.jobs() == []
+
+
+def test_an_upload_tells_how_far_it_is(client: Client, tmp_path: Path) -> None:
+    table = tmp_path / "numbers.csv"
+    table.write_text("a,b\n" + "1,2\n" * 200_000)
+    told: list[tuple[int, int]] = []
+    dataset = client.upload(table, progress=lambda done, total: told.append((done, total)))
+    size = table.stat().st_size
+    assert (dataset["name"], dataset["rows"]) == ("numbers.csv", 200_000)
+    assert told[-1] == (size, size)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert len(told) > 2
+
+
+def test_an_upload_beyond_the_limit_hears_why(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "large.csv"
+    table.write_bytes(b"a,b\n" + b"1,2\n" * 2_000_000)
+    limits = {"artifact_bytes_max": 2**20}
+    with (
+        serve(database, redis_url, tmp_path, store=limits) as served,
+        served.client as client,
+        pytest.raises(Refused, match="1,048,576 bytes") as refused,
+    ):
+        client.upload(table)
+    assert refused.value.status == 413
+
+
+def test_a_download_is_whole(served: Served, client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 8000
+    with served.doors.as_tenant(DEFAULT_TENANT) as tx:
+        row = artifacts.save(
+            tx,
+            tenant_id=DEFAULT_TENANT,
+            job_id=None,
+            seq=None,
+            name="x.bin",
+            media_type="application/octet-stream",
+            chunks=[data],
+            size_max_bytes=2**30,
+        )
+    told: list[tuple[int, int]] = []
+    path = client.download(
+        str(row.id), tmp_path / "x.bin", progress=lambda *seen: told.append(seen)
+    )
+    assert path.read_bytes() == data
+    assert told[-1] == (len(data), len(data))
+
+
+def test_a_download_that_fails_leaves_no_file(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        client.download(NOBODY, tmp_path / "x.bin")
+    assert [path.name for path in tmp_path.glob("x.bin*")] == []
+
+
+def test_a_story_is_told_in_order_and_ends_with_the_job(served: Served, client: Client) -> None:
+    job = client.submit("echo", {})
+    finish(served, job["id"])
+    told = list(client.events(job["id"]))
+    assert [event["id"] for event in told] == [1, 2, 3, 4, 5, None]
+    assert told[-1]["type"] == "done"
+    assert told[-1]["data"]["status"] == "completed"
+    assert [event["id"] for event in client.events(job["id"], after=4)] == [5, None]
+
+
+def test_a_story_goes_on_after_the_server_was_away(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    with serve(database, redis_url, tmp_path, stream_poll_ms=20) as served:
+        client, port = served.client, served.port
+        job = client.submit("echo", {})
+        gaps: list[str] = []
+        story = client.events(job["id"], on_gap=lambda error: gaps.append(str(error)))
+        assert next(story)["id"] == 1
+    with serve(database, redis_url, tmp_path, port=port, stream_poll_ms=20) as again:
+        tell(again, job["id"], "back")
+        finish(again, job["id"])
+        assert [event["id"] for event in story] == [2, 3, 4, 5, 6, None]
+    assert gaps == [] or "127.0.0.1" in gaps[0]
+
+
+def test_a_story_nobody_tells_any_more_is_given_up(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    with serve(database, redis_url, tmp_path) as served:
+        client = served.client
+        job = client.submit("echo", {})
+        story = client.events(job["id"], patience_s=0.5)
+        next(story)
+    with pytest.raises(Unreachable):
+        next(story)
+
+
+def test_the_story_of_no_job_is_refused_at_once(client: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        next(client.events(NOBODY))
+    assert refused.value.status == 404
+
+
+def test_waiting_has_an_end_of_its_own(client: Client) -> None:
+    job = client.submit("echo", {})
+    begun = time.monotonic()
+    with pytest.raises(NotFinished, match=job["id"]):
+        client.wait(job["id"], timeout_s=0.6)
+    assert time.monotonic() - begun < 5
+
+
+def test_cancelling_ends_a_queued_job(client: Client) -> None:
+    job = client.submit("echo", {})
+    assert client.cancel(job["id"])["status"] == "cancelled"
+
+
+STORY = (
+    b": hello\r\nretry: 2000\r\n\r\n"
+    b'id: 1\r\nevent: a\r\ndata: {"id": 1, "type": "a", "data": {"x": "\xc3\xa9"}, "at": null}\r\n\r\n'
+    b": ping\r\n\r\n"
+    b'event: done\ndata: {"status": "completed", "finished_at": "now"}\n\n'
+)
+
+
+@given(st.lists(st.integers(1, len(STORY) - 1)))
+def test_a_story_reads_the_same_wherever_the_network_cuts_it(cuts: list[int]) -> None:
+    edges = [0, *sorted(set(cuts)), len(STORY)]
+    pieces = [STORY[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    told = [event for event in _read_events(iter(pieces)) if event is not None]
+    assert told == [
+        {"id": 1, "type": "a", "data": {"x": "é"}, "at": None},
+        {
+            "id": None,
+            "type": "done",
+            "data": {"status": "completed", "finished_at": "now"},
+            "at": "now",
+        },
+    ]
