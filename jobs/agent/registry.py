@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 from jobs.agent.agent import Agent
 from jobs.agent.pipeline import Pipeline
@@ -24,7 +26,13 @@ class Registry:
 
     @classmethod
     def load(cls, modules: str) -> Registry:
-        """Import the modules (names separated by commas) and collect what they declare."""
+        """Import the modules (names separated by commas) and collect what they declare.
+
+        They may lie in the current folder; what is installed comes first.
+        """
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)
         found: list[Program] = []
         for name in filter(None, (part.strip() for part in modules.split(","))):
             try:
