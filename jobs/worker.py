@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import socket
 import sys
@@ -50,6 +51,7 @@ log = structlog.get_logger("worker")
 
 SLOTS = {Work.WAITS: 200, Work.COMPUTES: os.cpu_count() or 1}
 GRACE_S = 8.0
+FILES_AT_REST, FILES_PER_SLOT = 256, 4
 
 
 def build_house(work: Work) -> House:
@@ -90,6 +92,19 @@ class AttemptFailed(Exception):
     """The platform itself stumbled over this step; its log line has the traceback."""
 
 
+def allow_files(slots: int) -> None:
+    """Raise this process's limit on open files to what its slots may need, as far as allowed.
+
+    Every slot may hold a connection or two, and shells usually start a process with 1,024.
+    """
+    wanted = FILES_AT_REST + FILES_PER_SLOT * slots
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 class Drain:
     """What happens between SIGTERM and the end of the process."""
 
@@ -126,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     work = Work(args.work)
     slots = args.slots or SLOTS[work]
+    allow_files(slots)
     configure()
     # Celery warns of root because of pickle; nothing but JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -13,7 +13,7 @@ from broker.depth import Gauge
 from broker.publish import Bell
 from broker.settings import BrokerSettings
 from scheduler.dispatch import dispatch
-from scheduler.reconcile import reconcile
+from scheduler.reconcile import Reconciler
 from scheduler.rounds import Round, walk_rounds
 from scheduler.settings import SchedulerSettings
 from store import workers
@@ -52,7 +52,7 @@ def main() -> int:
                 doors, bell, gauge, depth_max=broker.lane_depth_max, again_s=own.ring_again_s
             ),
         ),
-        Round("reconcile", own.reconcile_every_s, lambda: reconcile(doors, store.lease_s)),
+        Round("reconcile", own.reconcile_every_s, Reconciler(doors, store.lease_s).walk),
         Round("housekeeping", own.housekeeping_every_s, forget_gone),
     ]
     log.info("scheduler ready")

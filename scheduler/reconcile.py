@@ -3,9 +3,15 @@
 A worker is believed for one lease after its last beat, by the database's clock. Then it is lost for
 good, and its steps are ready for others; should it wake up after all, its epoch is old and its
 writes are refused. Jobs that were being cancelled while their worker died are ended here too.
+
+While Postgres is away nobody can beat, and all workers look dead when it is back. So after a
+silence (its own start is one too) the scheduler gives all of them a lease before it judges.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
 
 import structlog
 
@@ -15,13 +21,40 @@ from store.doors import Doors
 log = structlog.get_logger(__name__)
 
 
+class Reconciler:
+    """Walks the round of reconciling, and knows since when Postgres has answered it."""
+
+    def __init__(
+        self, doors: Doors, lease_s: float, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._doors = doors
+        self._lease_s = lease_s
+        self._clock = clock
+        self._answered_at = float("-inf")
+        self._judges_from = float("-inf")
+
+    def walk(self) -> int:
+        """One round; returns how many steps came free. Raises `Unreachable`."""
+        now = self._clock()
+        if now - self._answered_at > self._lease_s / 2:
+            self._judges_from = now + self._lease_s
+        freed = reconcile(self._doors, self._lease_s) if now >= self._judges_from else 0
+        sweep_cancelled(self._doors)
+        self._answered_at = self._clock()
+        return freed
+
+
 def reconcile(doors: Doors, lease_s: float) -> int:
-    """One round; returns how many steps came free."""
+    """Give up workers that were not heard for a lease; returns how many steps came free."""
     with doors.as_operator("reconcile") as tx:
         workers, steps = due.recover_lost(tx, lease_s)
-    # A transaction of its own: it locks jobs, and those who hold a job wait for its steps.
-    with doors.as_operator("reconcile") as tx:
-        due.sweep_cancelled(tx)
     if workers or steps:
         log.warning("workers lost", workers=workers, steps_freed=steps)
     return steps
+
+
+def sweep_cancelled(doors: Doors) -> int:
+    """End cancelled jobs that nobody runs any more; returns how many."""
+    # A transaction of its own: it locks jobs, and those who hold a job wait for its steps.
+    with doors.as_operator("sweep") as tx:
+        return due.sweep_cancelled(tx)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
+
+from store.secrets import hide
 
 
 def configure(stream: TextIO | None = None) -> None:
@@ -34,17 +36,21 @@ def configure(stream: TextIO | None = None) -> None:
             colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
+
+    def render(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+        return hide(str(renderer(logger, name, event)))
+
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        processors=[*shared, structlog.processors.format_exc_info, render]
         if is_json
-        else [*shared, renderer],
+        else [*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=target),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(target)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer)
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=render)
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

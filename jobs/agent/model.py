@@ -6,7 +6,8 @@ that a first token that does not come can be told from an answer that takes long
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
@@ -33,6 +34,7 @@ from store.transitions import Usage
 OFFLINE = "offline"
 OPENAI_NAMES = ("openai", "openai-chat", "openai-responses")
 CONNECT_TIMEOUT_S = 20.0
+CALLS_PER_CLIENT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +65,55 @@ def check_model_name(agent: Agent, name: str) -> None:
         raise UnknownModel(f"The client library of {provider!r} is not installed.") from None
 
 
+@dataclass(slots=True)
+class _Lent:
+    """A model with a client of its own, and how many calls use it now."""
+
+    model: Model
+    calls: int = 0
+
+
 class Models:
-    """The models of one process by name, each made once, so that connections are kept."""
+    """The models of one process by name, each made once and kept with its connections.
+
+    A client's connection pool looks at every connection it has for each request, so a thousand
+    calls through one client cost more than through several: another is made when all are busy.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._made: dict[str, Model] = {}
-        self._making = Lock()
+        self._made: dict[str, list[_Lent]] = {}
+        self._lending = Lock()
         # Made on first use otherwise, by every one of a thousand threads that meet there.
         ModelMessagesTypeAdapter.rebuild()
 
-    def find(self, agent: Agent, named_by_job: str | None) -> Model:
-        """The model for this agent: the job's choice, else the setting's, else the agent's own."""
+    @contextmanager
+    def borrow(self, agent: Agent, named_by_job: str | None) -> Iterator[Model]:
+        """The model for one call of this agent: the job's choice, else the setting's, else the
+        agent's own. Raises `UnknownModel`, or what the provider says when it lacks a key."""
         chosen = named_by_job or self._settings.model or agent.model
         if isinstance(chosen, Model):
-            return chosen
-        if chosen == OFFLINE:
-            check_model_name(agent, chosen)
-            return self._once(f"{OFFLINE}/{agent.name}", agent.offline)
-        return self._once(chosen, lambda: self._make(chosen))
+            yield chosen
+            return
+        with self._lending:
+            lent = self._find(agent, chosen)
+            lent.calls += 1
+        try:
+            yield lent.model
+        finally:
+            with self._lending:
+                lent.calls -= 1
 
-    def _once(self, key: str, make: Callable[[], Model] | None) -> Model:
-        with self._making:
-            if key not in self._made:
-                assert make is not None  # noqa: S101 - checked by check_model_name
-                self._made[key] = make()
-            return self._made[key]
+    def _find(self, agent: Agent, name: str) -> _Lent:
+        """The first client that is not busy, so that few calls share few connections."""
+        is_offline = name == OFFLINE
+        made = self._made.setdefault(f"{OFFLINE}/{agent.name}" if is_offline else name, [])
+        for lent in made:
+            if is_offline or lent.calls < CALLS_PER_CLIENT:
+                return lent
+        check_model_name(agent, name)
+        made.append(_Lent(agent.offline() if is_offline and agent.offline else self._make(name)))
+        return made[-1]
 
     def _make(self, name: str) -> Model:
         provider, _, model = name.partition(":")

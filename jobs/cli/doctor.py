@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.finding import find_platform, home, read_record
-from jobs.cli.speech import Complaint, plain
+from jobs.cli.speech import Complaint, log_on_stderr, plain
 from jobs.client import StepwellError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Addresses:
 
 def examine() -> list[Check]:
     """Look at everything."""
+    log_on_stderr()
     where = find_addresses()
     groups: list[Callable[[], Iterator[Check]]] = [
         _machine,
@@ -257,9 +258,7 @@ def _redis(where: Addresses) -> Iterator[Check]:
             "start `stepwell up`, or set STEPWELL_REDIS_URL",
         )
         return
-    gauge = Gauge(
-        BrokerSettings(redis_url=SecretStr(where.redis_url), redis_timeout_s=PATIENCE_S)
-    )
+    gauge = Gauge(BrokerSettings(redis_url=SecretStr(where.redis_url), redis_timeout_s=PATIENCE_S))
     try:
         waiting = sum(gauge.measure().values())
         yield Check("redis", "ok", f"{gauge.server_version()}, {waiting:,} messages on all lanes")

@@ -67,9 +67,7 @@ def submit(
     model: Annotated[
         str | None, typer.Option(help="openai:..., anthropic:..., or offline.")
     ] = None,
-    job_class: Annotated[
-        JobClass | None, typer.Option("--class", help="How urgent it is.")
-    ] = None,
+    job_class: Annotated[JobClass | None, typer.Option("--class", help="How urgent it is.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Asking again with the same key asks for the same job.")
     ] = None,

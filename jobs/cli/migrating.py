@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.cli.speech import Code, Complaint, err
+from jobs.cli.speech import Code, Complaint, err, log_on_stderr
 
 
 def bring_up_to_date() -> dict[str, Any]:
@@ -13,6 +13,7 @@ def bring_up_to_date() -> dict[str, Any]:
     from store.errors import NotReady, Unreachable
     from store.settings import StoreSettings
 
+    log_on_stderr()
     settings = StoreSettings()
     admin_url = settings.migration_url.get_secret_value()
     if not admin_url:

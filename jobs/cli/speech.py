@@ -68,6 +68,18 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
+def log_on_stderr() -> None:
+    """Keep what the floors below log away from the data, and to what is worth a warning."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def plain(text: object) -> str:
     """Foreign text without control characters: a terminal obeys those."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "�" for c in str(text))

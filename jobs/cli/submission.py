@@ -74,7 +74,18 @@ def read_input(wish: Wish) -> dict[str, Any]:
             "There is nothing to do: give --ask, --file or --input.",
             hint=f'stepwell submit {wish.agent} --file data.csv --ask "what stands out?"',
         )
+    _refuse_what_is_not_json(given)
     return given
+
+
+def _refuse_what_is_not_json(given: dict[str, Any]) -> None:
+    """Python reads NaN and halves of characters without a word; JSON has neither."""
+    try:
+        json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Complaint("The input has a text that is not UTF-8.") from None
+    except ValueError:
+        raise Complaint("The input has a number that is not finite.") from None
 
 
 def check_file(path: Path) -> None:
@@ -178,7 +189,7 @@ def _read_json(raw: str) -> dict[str, Any]:
             raise Complaint(f"{source} is not UTF-8 text, so it is not JSON.") from None
     try:
         given = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         hint = """--input '{"ask": "..."}' or --input @file.json"""
         raise Complaint(f"{source} is not JSON: {error}.", hint=hint) from None
     if not isinstance(given, dict):

@@ -161,7 +161,7 @@ def code_paths() -> list[str]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     shared_libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
     our_package = str(Path(__file__).resolve().parents[1])
-    tables = mimetypes.knownfiles  # openpyxl reads those it finds
+    tables = map(str, mimetypes.knownfiles)  # openpyxl reads those it finds
     return [*map(sysconfig.get_path, names), *shared_libraries, *tables, our_package]
 
 

@@ -27,6 +27,7 @@ from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
 from store.errors import StoreError
 from store.jsonb import keepable
+from store.rows import CheckpointRow
 from store.states import JobStatus, StepKind, Work
 from store.transitions import Claim, Ending, Plan, Usage
 
@@ -94,19 +95,14 @@ def may_ride(plan: Plan, program: Program) -> bool:
 
 
 def _ask_model(held: Claim, agent: Agent, house: House) -> Acted:
-    with house.doors.as_tenant(held.tenant_id) as tx:
-        steps = checkpoints.list_settled(tx, held.job_id)
+    steps = _settled_before(held, house)
     _check_limits(agent, steps)
     asked = agent.input_type.model_validate(held.job_input)
-    said = house.loop.run(
-        ask(
-            house.models.find(agent, held.model),
-            agent,
-            write_transcript(agent, asked, steps),
-            house.settings,
-        ),
-        timeout_of(held, agent, house),
-    )
+    transcript = write_transcript(agent, asked, steps)
+    with house.models.borrow(agent, held.model) as model:
+        said = house.loop.run(
+            ask(model, agent, transcript, house.settings), timeout_of(held, agent, house)
+        )
     turn = read_turn(agent, said.response)
     match turn:
         case Calls(calls):
@@ -132,7 +128,15 @@ def _ask_model(held: Claim, agent: Agent, house: House) -> Acted:
             assert_never(turn)
 
 
-def _check_limits(agent: Agent, steps: list[Any]) -> None:
+def _settled_before(held: Claim, house: House) -> list[CheckpointRow]:
+    """What the job remembers. Nothing is older than its first step, so nothing is asked then."""
+    if held.seq == 1:
+        return []
+    with house.doors.as_tenant(held.tenant_id) as tx:
+        return checkpoints.list_settled(tx, held.job_id)
+
+
+def _check_limits(agent: Agent, steps: list[CheckpointRow]) -> None:
     turns = sum(1 for step in steps if step.kind is StepKind.MODEL)
     if turns >= agent.limits.model_steps_max:
         raise LimitReached(f"{turns} model steps are the limit of agent {agent.name!r}.")

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from store.secrets import hide
+
 
 class ErrorClass(StrEnum):
     """What kind of failure it was; the value is what people and dashboards see."""
@@ -163,5 +165,5 @@ def as_json(kind: ErrorClass, error: BaseException | str) -> dict[str, Any]:
 
 def describe(error: BaseException) -> str:
     """The error in a line, bounded; never a traceback, which may hold a tenant's data."""
-    said = " ".join(str(error).split())
+    said = " ".join(hide(str(error)).split())
     return f"{type(error).__name__}: {said}"[:500] if said else type(error).__name__

@@ -1,12 +1,12 @@
 """What the front door itself refuses, before any room of the house is asked.
 
-    WebRefusal
-    ├── BadRequest      a header or a parameter nobody can make sense of
-    ├── UnknownHost     the Host header names something we are not
-    ├── WrongToken      no token, or not the right one
-    ├── TooManyBytes    the body is longer than its limit
-    ├── Busy            too many uploads or streams at once: come back shortly
-    └── NoRoom          the disk of the spool is full
+WebRefusal
+├── BadRequest      a header or a parameter nobody can make sense of
+├── UnknownHost     the Host header names something we are not
+├── WrongToken      no token, or not the right one
+├── TooManyBytes    the body is longer than its limit
+├── Busy            too many uploads or streams at once: come back shortly
+└── NoRoom          the disk of the spool is full
 """
 
 from __future__ import annotations

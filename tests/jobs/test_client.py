@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -103,12 +106,25 @@ def test_nobody_there_is_unreachable() -> None:
     assert TOKEN not in str(gone.value)
 
 
-def test_a_server_of_another_kind_is_told_apart(served: Served) -> None:
-    with (
-        Client(f"{served.url}/healthz?", TOKEN) as client,
-        pytest.raises((Unreachable, Refused)),
-    ):
-        client.jobs()
+class SomethingElse(BaseHTTPRequestHandler):
+    """A web server that is not Stepwell."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>hello</html>")
+
+    def log_message(self, *_: object) -> None:
+        """It says nothing."""
+
+
+def test_a_server_of_another_kind_is_told_apart() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SomethingElse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with Client(url, TOKEN) as client, pytest.raises(Unreachable, match="right address"):
+            client.jobs()
+        server.shutdown()
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_our_loopback(
@@ -237,7 +253,8 @@ def test_cancelling_ends_a_queued_job(client: Client) -> None:
 
 STORY = (
     b": hello\r\nretry: 2000\r\n\r\n"
-    b'id: 1\r\nevent: a\r\ndata: {"id": 1, "type": "a", "data": {"x": "\xc3\xa9"}, "at": null}\r\n\r\n'
+    b"id: 1\r\nevent: a\r\n"
+    b'data: {"id": 1, "type": "a", "data": {"x": "\xc3\xa9"}, "at": null}\r\n\r\n'
     b": ping\r\n\r\n"
     b'event: done\ndata: {"status": "completed", "finished_at": "now"}\n\n'
 )
@@ -246,7 +263,7 @@ STORY = (
 @given(st.lists(st.integers(1, len(STORY) - 1)))
 def test_a_story_reads_the_same_wherever_the_network_cuts_it(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(STORY)]
-    pieces = [STORY[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [STORY[a:b] for a, b in pairwise(edges)]
     told = [event for event in _read_events(iter(pieces)) if event is not None]
     assert told == [
         {"id": 1, "type": "a", "data": {"x": "é"}, "at": None},

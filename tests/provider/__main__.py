@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     says = Says(
         args.text, first_token_s=args.first_token_s, takes_s=args.takes_s, pieces=args.pieces
     )
-    with Provider(lambda _: says, args.port) as provider:
+    with Provider(lambda _: says, args.port, together=args.together) as provider:
         print(provider.base_url, flush=True)
         stop.wait()
         seen = {"requests": len(provider.asked), "in_flight_max": provider.in_flight_max}
@@ -38,6 +38,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--takes-s", type=float, default=0.0, help="seconds to the last token")
     parser.add_argument("--first-token-s", type=float, default=0.0, help="seconds to the first")
     parser.add_argument("--pieces", type=int, default=4, help="pieces an answer is sent in")
+    parser.add_argument(
+        "--together", type=int, default=0, help="answer nobody until this many have asked"
+    )
     return parser.parse_args(argv)
 
 

@@ -19,15 +19,20 @@ FILES_WANTED = 8192
 
 
 class Provider:
-    """A server on loopback, from `with` to its end. Everything it saw can be read meanwhile."""
+    """A server on loopback, from `with` to its end. Everything it saw can be read meanwhile.
 
-    def __init__(self, script: Script, port: int = 0) -> None:
+    With `together`, nobody is answered until that many requests are there at the same moment.
+    """
+
+    def __init__(self, script: Script, port: int = 0, *, together: int = 0) -> None:
         self.asked: list[Asked] = []
         self.in_flight = 0
         self.in_flight_max = 0
         self.port = port
         self._script = script
         self._wires: set[Wire] = set()
+        self._together = together
+        self._are_all_here = asyncio.Event()
         self._is_up = Event()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._run, name="provider", daemon=True)
@@ -92,6 +97,9 @@ class Provider:
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         try:
+            if self.in_flight >= self._together:
+                self._are_all_here.set()
+            await self._are_all_here.wait()
             await _reply(wire, asked, self._choose(asked))
         finally:
             self.in_flight -= 1

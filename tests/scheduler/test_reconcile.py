@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduler.reconcile import reconcile
+from scheduler.reconcile import Reconciler, reconcile, sweep_cancelled
 from store import workers
 from store.doors import Doors
 from store.states import JobStatus, StepState
@@ -51,10 +51,11 @@ def test_a_cancelled_job_whose_worker_died_is_over_after_one_round(
     worker, job_id = stepper.start_worker(), stepper.put_down()
     stepper.take(job_id, 1, worker)
     stepper.cancel(job_id)
-    reconcile(doors, LEASE_S)
+    assert sweep_cancelled(doors) == 0
     assert stepper.job(job_id).status is JobStatus.RUNNING
     stepper.grow_old(worker, LEASE_S + 1)
     reconcile(doors, LEASE_S)
+    assert sweep_cancelled(doors) == 1
     assert stepper.job(job_id).status is JobStatus.CANCELLED
     stepper.check_books(job_id)
 
@@ -75,3 +76,40 @@ def test_rows_of_gone_workers_are_forgotten_unless_they_hold_a_step(
     assert reconcile(doors, LEASE_S) == 1
     with doors.as_operator("test") as tx:
         assert workers.forget_gone(tx, 500) == 1
+
+
+class Clock:
+    """A clock that the test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_after_a_silence_workers_get_a_lease_to_be_heard_before_they_are_judged(
+    doors: Doors, stepper: Stepper
+) -> None:
+    clock = Clock()
+    reconciler = Reconciler(doors, LEASE_S, clock)
+    worker, job_id = stepper.start_worker(), stepper.put_down()
+    stepper.take(job_id, 1, worker)
+    stepper.grow_old(worker, LEASE_S + 1)
+
+    def walk_for(seconds: float) -> int:
+        freed = 0
+        for _ in range(int(seconds / 0.5)):
+            clock.now += 0.5
+            freed += reconciler.walk()
+        return freed
+
+    assert walk_for(LEASE_S) == 0, "the scheduler has only just begun"
+    assert walk_for(1.0) == 1
+    stepper.take(job_id, 1, stepper.start_worker())
+    with doors.as_operator("test") as tx:
+        (heir,) = workers.list_live(tx)
+    stepper.grow_old(heir.id, LEASE_S + 1)
+    clock.now += LEASE_S  # Postgres was away: no round came to its end
+    assert walk_for(LEASE_S) == 0
+    assert walk_for(1.0) == 1

@@ -96,7 +96,8 @@ def _ranked(points: list[Point]) -> list[Point]:
 def _pad_for_labels(axes: Axes, numbers: list[float]) -> None:
     low, high = min(0.0, *numbers, 0.0), max(0.0, *numbers, 0.0)
     span = (high - low) or 1.0
-    axes.set_xlim(low - (0.13 * span if low < 0 else 0), high + (0.13 * span if high > 0 else 0))
+    left, right = low - (0.13 * span if low < 0 else 0), high + (0.13 * span if high > 0 else 0)
+    axes.set_xlim(left, right if right > left else left + 1)
 
 
 def draw_columns(axes: Axes, points: list[Point], picture: Picture) -> None:
@@ -135,8 +136,8 @@ def draw_columns(axes: Axes, points: list[Point], picture: Picture) -> None:
     else:
         number_axis(axes.yaxis)
         axes.grid(axis="y", color=FAINT, linewidth=0.7)
-    if len(shown) == 2:
-        axes.set_xlim(-0.9, 1.9)
+    if len(shown) <= 2:
+        axes.set_xlim(-0.9, len(shown) - 0.1)
     axes.set_ylabel(plain(picture.y))
     axes.set_xlabel(plain(picture.x))
 

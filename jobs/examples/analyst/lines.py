@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib import dates
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jobs.examples.analyst.marks import (
     ACCENT,
@@ -82,10 +83,10 @@ def _placed(points: list[Point]) -> tuple[list[float | None], str]:
 
 
 def _moment(place: Any) -> datetime | None:
-    if not isinstance(place, str) or len(place) < 8:
+    if not isinstance(place, str) or len(place) < len("2013-07"):
         return None
     try:
-        return datetime.fromisoformat(place)
+        return datetime.fromisoformat(f"{place}-01" if len(place) == len("2013-07") else place)
     except ValueError:
         return None
 
@@ -157,6 +158,7 @@ def _time_axis(axes: Axes, points: list[Point], kind: str, axis_name: str) -> No
     elif kind == "number":
         number_axis(axes.xaxis)
         if is_year_name(axis_name):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=TICKS_MAX, integer=True))
             axes.xaxis.set_major_formatter(lambda number, _: f"{number:.10g}")
     else:
         names = list(dict.fromkeys(str(point.place) for point in points))

@@ -73,10 +73,16 @@ def figure_text(number: float, decimals: int) -> str:
     for size, sign in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
         if abs(number) >= size:
             return f"{rounded(number / size, 2)}{sign}"
-    return rounded(number, decimals)
+    text = rounded(number, decimals)
+    return f"{number:.2g}" if number and not text.strip("-0.") else text
 
 
 def clipped(place: Any, chars: int = LABEL_CHARS_MAX) -> str:
     if isinstance(place, float) and place == int(place):
         place = int(place)
-    return plain("(empty)" if place is None else place, chars) or "(blank)"
+    name = plain("(empty)" if place is None else place, 400) or "(blank)"
+    if len(name) <= chars:
+        return name
+    # Long names often differ at their end, so both ends are kept.
+    tail = chars // 3
+    return f"{name[: chars - tail - 1].rstrip()}…{name[-tail:].lstrip()}"

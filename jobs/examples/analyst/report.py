@@ -20,13 +20,20 @@ from pydantic import BaseModel, Field
 from jobs.agent.tool import ToolContext, ToolFailed, tool
 from jobs.examples.analyst.charts import load_chart, load_result
 from jobs.examples.analyst.shapes import Chart, QueryResult, Report, TableProfile
-from jobs.examples.analyst.wording import EMPTY, as_decimal, exact, is_year_name, plain, with_unit
+from jobs.examples.analyst.wording import (
+    EMPTY,
+    TABLE_ROWS_MAX,
+    as_decimal,
+    exact,
+    is_year_name,
+    plain,
+    with_unit,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 SECTIONS_MAX = 24
-TABLE_ROWS_MAX = 32
 HEAD_ROWS, TAIL_ROWS = 9, 3
 DECIMALS_ALIGNED_MAX = 4
 TABLE_COLUMNS_MAX = 9

@@ -8,6 +8,8 @@ from typing import Any
 
 LABEL_CHARS_MAX = 60
 EMPTY = "–"
+# A report shows a table of so many rows in full; a figure said in words has to stand in it.
+TABLE_ROWS_MAX = 32
 
 _SPELLED_OUT = {
     "arr": "arrival",

@@ -115,7 +115,5 @@ def _checked_key(header: str | None) -> str | None:
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 0 < len(key) <= KEY_CHARS_MAX or not key.isascii() or not key.isprintable():
-        raise BadRequest(
-            f"An Idempotency-Key is 1 to {KEY_CHARS_MAX} printable ASCII characters."
-        )
+        raise BadRequest(f"An Idempotency-Key is 1 to {KEY_CHARS_MAX} printable ASCII characters.")
     return key

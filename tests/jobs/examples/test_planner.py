@@ -12,6 +12,7 @@ from pydantic_ai.messages import ModelRequest, UserPromptPart
 from jobs.examples.analyst.planner import plan_next
 from jobs.examples.analyst.planning.columns import Field, Table
 from jobs.examples.analyst.planning.question import read_question
+from jobs.examples.analyst.report import Contents
 from jobs.examples.analyst.wording import spoken
 
 Tables = Callable[[str], Path]
@@ -42,11 +43,24 @@ def ungrounded(done: Any) -> set[str]:
     return found
 
 
+def missing_from_tables(done: Any) -> set[str]:
+    """The figures in a section's text that its own table on the page does not show."""
+    (kept,) = [ref.name for ref in done.shelf.list() if ref.name.startswith("report-")][-1:]
+    missing = set()
+    for section in Contents.model_validate_json(done.shelf.read(kept)).sections:
+        shown = " ".join(cell for row in section.rows for cell in row)
+        cells = {float(figure.replace(",", "")) for figure in NUMBER.findall(shown)}
+        for figure in NUMBER.findall(" ".join(section.paragraphs)):
+            if float(figure.replace(",", "")) not in cells and figure not in shown:
+                missing.add(f"{section.heading}: {figure}")
+    return missing
+
+
 def test_flights_answers_which_carriers_run_late_and_when_to_the_last_digit(
-    confined_desk: Any, tables: Tables
+    desk: Any, tables: Tables
 ) -> None:
     path = tables("flights")
-    done = confined_desk.run(path, "which carriers run late, and when?")
+    done = desk.run(path, "which carriers run late, and when?")
 
     con = duckdb.connect()
     con.execute(f"create view f as select * from read_csv('{path}', nullstr='NA')")
@@ -108,6 +122,7 @@ def test_a_real_table_gets_a_sensible_report_whose_figures_all_stand_in_a_result
         assert phrase in told
     assert done.failed == []
     assert ungrounded(done) == set()
+    assert missing_from_tables(done) == set()
     assert done.analysis.report is not None
     assert len(done.calls("draw_chart")) >= 1
 
@@ -155,6 +170,15 @@ def test_a_weird_table_still_gets_a_report(desk: Any, name: str) -> None:
     assert done.analysis.headline
     assert "<script>alert" not in done.page
     assert "<img src=x" not in done.page
+    assert ungrounded(done) == set()
+
+
+def test_in_confinement_the_planner_gets_the_same_answers(
+    confined_desk: Any, tables: Tables
+) -> None:
+    done = confined_desk.run(tables("penguins"), "compare the species")
+    assert done.failed == []
+    assert "Gentoo has the highest mean body mass (5,076.02" in done.analysis.headline
     assert ungrounded(done) == set()
 
 

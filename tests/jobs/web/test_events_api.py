@@ -41,9 +41,7 @@ def put_down(served: Served) -> UUID:
 
 def tell(served: Served, job_id: UUID, message: str) -> None:
     with served.doors.hot() as connection:
-        transitions.tell(
-            connection, DEFAULT_TENANT, job_id, "job.progress", {"message": message}
-        )
+        transitions.tell(connection, DEFAULT_TENANT, job_id, "job.progress", {"message": message})
 
 
 def read(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -165,9 +163,7 @@ def _opens(served: Served, path: str) -> bool:
 @pytest.mark.parametrize("seen", ["x", "-1", "99999999999", "1.5"])
 def test_an_event_that_cannot_be_is_refused(lively: Served, seen: str) -> None:
     job_id = put_down(lively)
-    answer = lively.http.get(
-        f"/v1/jobs/{job_id}/events", headers={**STREAM, "Last-Event-ID": seen}
-    )
+    answer = lively.http.get(f"/v1/jobs/{job_id}/events", headers={**STREAM, "Last-Event-ID": seen})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
 
 

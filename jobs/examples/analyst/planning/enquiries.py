@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.examples.analyst.planning.columns import Field, Table
+from jobs.examples.analyst.planning.columns import Field, Kind, Table
 from jobs.examples.analyst.planning.gauges import (
     Gauge,
     Selection,
@@ -35,11 +35,22 @@ from jobs.examples.analyst.planning.sentences import (
     tell_relation,
 )
 from jobs.examples.analyst.shapes import QueryResult
-from jobs.examples.analyst.wording import capital, literal, quoted
+from jobs.examples.analyst.wording import TABLE_ROWS_MAX, capital, literal, quoted
 
-GLANCE_COLUMNS_MAX = 40
+GLANCE_COLUMNS_MAX = TABLE_ROWS_MAX
 DRIVERS_MAX = 6
 MEASURES_OVERALL_MAX = 4
+_KIND_SAID: dict[Kind, str] = {
+    "measure": "measure",
+    "rate": "yes or no",
+    "dimension": "groups",
+    "moment": "date",
+    "part": "part of a date",
+    "clock": "clock time",
+    "coordinate": "coordinate",
+    "label": "label or text",
+    "constant": "one value or none",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ def overall(table: Table, focus: Focus) -> Enquiry | None:
     measures = [held for held in focus.measures if held.kind == "measure"][:MEASURES_OVERALL_MAX]
     if not measures:
         return None
-    rows = [_overall_row(table, focus, held) for held in measures]
+    signed = any(held.takes_both_signs for held in measures)
+    rows = [_overall_row(table, focus, held, signed=signed) for held in measures]
     return Enquiry(
         key="overall",
         heading=f"{capital(measures[0].label)} as a whole",
@@ -70,11 +82,10 @@ def overall(table: Table, focus: Focus) -> Enquiry | None:
     )
 
 
-def _overall_row(table: Table, focus: Focus, held: Field) -> str:
+def _overall_row(table: Table, focus: Focus, held: Field, *, signed: bool) -> str:
     read, places = held.expression, held.decimals
-    above = "null"
-    if held.takes_both_signs:
-        above = share_above_zero(held).expression
+    above = share_above_zero(held).expression if held.takes_both_signs else "null"
+    last = f',\n       {above} as "Above 0 (%)"\n' if signed else "\n"
     label = capital(held.label) + (f" ({held.unit})" if held.unit else "")
     return (
         f'select {literal(label)} as "Measure",\n'
@@ -84,8 +95,7 @@ def _overall_row(table: Table, focus: Focus, held: Field) -> str:
         f'       round(median({read}), {places}) as "Median",\n'
         f'       round(quantile_cont({read}, 0.9), {places}) as "90th percentile",\n'
         f'       min({read}) as "Smallest",\n'
-        f'       max({read}) as "Largest",\n'
-        f'       {above} as "Above 0 (%)"\n'
+        f'       max({read}) as "Largest"{last}'
         f"from {source(table)}{where(focus)}"
     )
 
@@ -173,7 +183,7 @@ def distribution(table: Table, focus: Focus) -> Enquiry | None:
          if(hi - lo > 2.5 * (hi99 - lo99) and hi99 > lo99, hi99, hi) as b
   from ends
 ), raw as (
-  select a, b, (b - a) / 25 as r, pow(10, floor(log10((b - a) / 25))) as power from span where b > a
+  select a, b, (b - a) / 20 as r, pow(10, floor(log10((b - a) / 20))) as power from span where b > a
 ), band as (
   select a, b, greatest({least}, power * case
     when r <= 1.5 * power then 1 when r <= 3.5 * power then 2 when r <= 7.5 * power then 5 else 10
@@ -204,6 +214,7 @@ def relation(table: Table, focus: Focus) -> Enquiry | None:
     cause, outcome = focus.relates
     places, steps = outcome.decimals, cause.decimals
     unit = f" ({outcome.unit})" if outcome.unit else ""
+    start = f"{capital(cause.label)} from" + (f" ({cause.unit})" if cause.unit else "")
     both = (f"{cause.expression} is not null", f"{outcome.expression} is not null")
     sql = f"""with pairs as (
   select {cause.expression} as x, {outcome.expression} as y
@@ -211,7 +222,7 @@ def relation(table: Table, focus: Focus) -> Enquiry | None:
 ), tenths as (
   select x, y, ntile({10 if table.rows >= 100 else 4}) over (order by x) as tenth from pairs
 )
-select round(min(x), {steps}) as "From",
+select round(min(x), {steps}) as {quoted(start)},
        round(max(x), {steps}) as "To",
        count(*) as "Rows",
        round(avg(y), {places}) as {quoted(f"Mean {outcome.label}{unit}")},
@@ -224,7 +235,7 @@ order by tenth"""
         heading=f"{capital(cause.label)} and {outcome.label}",
         title=f"Mean {outcome.label} per band of {cause.label}",
         sql=sql,
-        read=lambda result: tell_relation(result, cause, outcome),
+        read=lambda result: tell_relation(result, cause, outcome, start),
     )
 
 
@@ -281,7 +292,7 @@ def glance(table: Table) -> Enquiry:
     """What is in the table: each column's type, gaps and distinct values."""
     shown = table.fields[:GLANCE_COLUMNS_MAX]
     parts = [
-        f'select {literal(held.name)} as "Column", {literal(held.kind)} as "Read as",\n'
+        f'select {literal(held.name)} as "Column", {literal(_KIND_SAID[held.kind])} as "Read as",\n'
         f'       count(*) as "Rows", count({quoted(held.name)}) as "Filled",\n'
         f'       count(*) - count({quoted(held.name)}) as "Empty",\n'
         f'       count(distinct {quoted(held.name)}) as "Distinct"\nfrom {source(table)}'

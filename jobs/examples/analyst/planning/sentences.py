@@ -14,6 +14,7 @@ from jobs.examples.analyst.planning.columns import Field
 from jobs.examples.analyst.planning.gauges import Gauge
 from jobs.examples.analyst.shapes import QueryResult
 from jobs.examples.analyst.wording import (
+    TABLE_ROWS_MAX,
     as_decimal,
     capital,
     exact,
@@ -94,6 +95,11 @@ class Cells:
         """Whether the result has this column."""
         return column in self._at
 
+    def lowest(self, ranked: Sequence[int], column: str) -> int:
+        """The row with the smallest number; of several, the one that stands first."""
+        least = self.get(ranked[-1], column)
+        return min(at for at in ranked if self.get(at, column) == least)
+
     def ranked(self, column: str) -> list[int]:
         """Row numbers with a number in `column`, the largest first; ties keep their order."""
         numbered = [
@@ -137,7 +143,7 @@ def tell_groups(result: QueryResult, frame: Frame, smallest_first: bool) -> Answ
     sentences = [_lead(frame, cells, ranked, smallest_first, is_all=is_all)]
     sentences += _beside(frame, cells, ranked)
     if not is_all:
-        sentences.append(f"Only the first {result.row_count} of the ranking were asked for.")
+        sentences.append("Only the top of a longer ranking was asked for.")
     if frame.fewest > 1 and result.row_count < frame.distinct:
         sentences.append(f"Groups with fewer than {frame.fewest:,} values are left out.")
     return Answer(sentences, drawing)
@@ -176,7 +182,7 @@ def _beside(frame: Frame, cells: Cells, ranked: Sequence[int]) -> list[str]:
             for at in (second, third)
         ]
         sentences.append(f"Next come {told[0]} and {told[1]}.")
-    for extra in ("above", "also"):
+    for extra in ("above", "also") if len(cells.rows) <= TABLE_ROWS_MAX else ():
         name = frame.extras.get(extra)
         order = cells.ranked(name) if name else []
         if name and len(order) > 1:
@@ -256,7 +262,7 @@ def tell_distribution(result: QueryResult, measure: Field, heading: str) -> Answ
     return Answer([sentence], drawing)
 
 
-def tell_relation(result: QueryResult, cause: Field, outcome: Field) -> Answer:
+def tell_relation(result: QueryResult, cause: Field, outcome: Field, start: str) -> Answer:
     """Whether two measures move together, and how tightly."""
     cells = Cells(result)
     tightness = as_decimal(cells.get(0, "Correlation of all rows"))
@@ -278,7 +284,7 @@ def tell_relation(result: QueryResult, cause: Field, outcome: Field) -> Answer:
         title = f"Higher {cause.label} goes with {way} {outcome.label}"
     ends = f"From the lowest to the highest band, mean {outcome.label} goes from {first} to {last}."
     caution = "Moving together does not show that one causes the other."
-    drawing = Drawing("line", "From", mean, title, f"{mean} by {cause.label}", outcome.unit)
+    drawing = Drawing("line", start, mean, title, f"{mean} by {cause.label}", outcome.unit)
     return Answer([sentence, ends, caution], drawing)
 
 

@@ -15,13 +15,14 @@ from jobs.examples.analyst.planning.sentences import (
     value_of,
 )
 from jobs.examples.analyst.shapes import QueryResult
-from jobs.examples.analyst.wording import capital
+from jobs.examples.analyst.wording import TABLE_ROWS_MAX, capital
 
 
 def period_said(cell: Any, grain: str) -> str:
     """A period as a person says it: `July 2013`, `the week of 1 July 2013`, `2013`."""
+    text = f"{cell}-01" if grain == "month" and len(str(cell)) == len("2013-07") else str(cell)
     try:
-        moment = datetime.fromisoformat(str(cell))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return value_of(cell)
     day = f"{moment.day} {moment:%B %Y}"
@@ -50,7 +51,7 @@ def tell_series(
     if figure not in result.columns:
         figure = "Rows"
     cells = Cells(result)
-    whole = len(result.rows) >= result.row_count
+    whole = len(result.rows) >= result.row_count <= TABLE_ROWS_MAX
     single = single and _one_value_each(cells, gauge)
     peaks, sentences = [], []
     for each in gauges if several else gauges[:1]:
@@ -92,7 +93,7 @@ def _course(
 ) -> list[str]:
     if len(rows) < 2:
         return []
-    top, low = rows[0], rows[-1]
+    top, low = rows[0], cells.lowest(rows, figure)
     in_time = sorted(rows, key=lambda at: str(cells.get(at, slot)))
     first, last = in_time[0], in_time[-1]
     if cells.get(top, figure) == cells.get(low, figure):
@@ -139,7 +140,7 @@ def tell_when(result: QueryResult, slot: str, gauge: Gauge, fewest: int) -> Answ
     ranked = cells.ranked(figure)
     if len(ranked) < 2:
         return Answer([])
-    top, low = ranked[0], ranked[-1]
+    top, low = ranked[0], cells.lowest(ranked, figure)
     names = [value_of(cells.get(at, slot)) for at in (top, low)]
     told = [
         gauge.said(cells.get(at, figure))
@@ -189,7 +190,7 @@ def tell_cross(
     told = [
         f"{value_of(cells.get(at, series))}, {_slot_said(cells.get(at, period), period)} "
         f"({gauge.said(cells.get(at, figure))})"
-        for at in (ranked[0], ranked[-1])
+        for at in (ranked[0], cells.lowest(ranked, figure))
     ]
     highest = f"Among the groups with most rows, the highest {gauge.phrase} is {told[0]}"
     return Answer([f"{highest}; the lowest is {told[1]}."], drawing)

@@ -24,14 +24,11 @@ from jobs.examples.analyst.planning.gauges import (
 )
 from jobs.examples.analyst.planning.question import Focus
 from jobs.examples.analyst.planning.sentences_of_time import tell_cross, tell_series, tell_when
-from jobs.examples.analyst.wording import capital, literal, quoted, words_of
+from jobs.examples.analyst.wording import TABLE_ROWS_MAX, capital, literal, quoted, words_of
 
 Grain = Literal["hour", "day", "week", "month", "year"]
 
 POINTS_MAX = 2_000
-# A tool returns this many rows at once; a longer series is asked for with its extremes first, so
-# that its peak and its trough are among the rows that come back.
-ROWS_SEEN = 50
 SERIES_MAX = 5
 LINES_MAX = 4
 
@@ -73,11 +70,16 @@ def over_time(table: Table, focus: Focus) -> Enquiry | None:
         slot = _truncated(moment, grain)
         return _series(table, focus, grain, slot, moment)
     if year is not None and year.distinct > 2:
-        return _series(table, focus, "year", f"make_date({year.expression}, 1, 1)", year)
+        return _series(table, focus, "year", year.expression, year)
     return None
 
 
 def _truncated(moment: Field, grain: Grain) -> str:
+    """The period a moment falls in, written as a person would: 2013, 2013-07, 2013-07-01."""
+    if grain == "year":
+        return f"year({moment.expression})"
+    if grain == "month":
+        return f"strftime({moment.expression}, '%Y-%m')"
     cut = f"date_trunc('{grain}', {moment.expression})"
     return cut if grain == "hour" else f"cast({cut} as date)"
 
@@ -87,7 +89,7 @@ def _series(table: Table, focus: Focus, grain: Grain, slot: str, moment: Field) 
     gauge, heading = gauges[0], capital(grain)
     several = len(gauges) > 1
     points = _points(moment, grain)
-    outer = points * len(gauges) > ROWS_SEEN
+    outer = points * len(gauges) > TABLE_ROWS_MAX
     single = moment.distinct >= table.rows and points >= 0.95 * moment.distinct
     sql = (
         _long_series(table, focus, heading, slot, gauges, extremes_first=outer)
@@ -149,11 +151,14 @@ def _plain_series(
     sql = (
         f"select {select}\nfrom {source(table)}{condition}\ngroup by 1\nhaving {gauge.counted} > 0"
     )
-    return _ordered(sql, "1", gauge.heading, extremes_first=extremes_first)
+    return _ordered(sql, quoted(heading), gauge.heading, extremes_first=extremes_first)
 
 
 def _ordered(sql: str, order: str, figure: str, *, extremes_first: bool) -> str:
-    """In their natural order, or from the outermost figures inwards, highest and lowest in turn."""
+    """In their natural order, or from the outermost figures inwards, highest and lowest in turn.
+
+    A long series comes with its extremes first, so that they are among the rows that are shown.
+    """
     if not extremes_first:
         return f"{sql}\norder by {order}\nlimit {POINTS_MAX}"
     shown = quoted(figure)
@@ -325,7 +330,7 @@ def _cross(table: Table, focus: Focus, held: Field, slot: str, heading: str) -> 
         f"{where(focus, busiest, f'{slot} is not null')}\n"
         f"group by 1, 2\nhaving {gauge.counted} >= {floor}"
     )
-    outer = min(SERIES_MAX, held.distinct) * slots > ROWS_SEEN
+    outer = min(SERIES_MAX, held.distinct) * slots > TABLE_ROWS_MAX
     order = f"{quoted(series)}, {quoted(period)}"
     sql = _ordered(sql, order, gauge.heading, extremes_first=outer)
     return Enquiry(

@@ -1,0 +1,97 @@
+"""Watching on a real terminal: what is drawn, and what Ctrl-C does and does not end."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from uuid import UUID
+
+from store import transitions
+from store.tenants import DEFAULT_TENANT
+from tests.jobs.serving import TOKEN, Served
+from tests.stepping import COMPLETED
+
+
+class Terminal:
+    """A command on a pseudo-terminal."""
+
+    def __init__(self, process: subprocess.Popen[bytes], screen: int) -> None:
+        self.process = process
+        self._screen = screen
+        self.seen = ""
+
+    def read_until(self, words: str, timeout_s: float = 20.0) -> None:
+        deadline = monotonic() + timeout_s
+        while words not in self.seen:
+            assert monotonic() < deadline, f"{words!r} never came; seen: {self.seen!r}"
+            ready, _, _ = select.select([self._screen], [], [], 0.2)
+            if ready:
+                with suppress(OSError):
+                    self.seen += os.read(self._screen, 65536).decode(errors="replace")
+
+
+@contextmanager
+def on_a_terminal(served: Served, *words: str) -> Iterator[Terminal]:
+    screen, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli.main", *words],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        cwd=Path(__file__).parents[3],
+        env={
+            **os.environ,
+            "STEPWELL_URL": served.url,
+            "STEPWELL_API_TOKEN": TOKEN,
+            "TERM": "xterm-256color",
+            "COLUMNS": "100",
+        },
+    )
+    os.close(side)
+    try:
+        yield Terminal(process, screen)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(screen)
+
+
+def test_a_running_step_is_drawn_with_its_progress_and_then_its_ending(served: Served) -> None:
+    hand = served.hand
+    job_id = hand.put_down()
+    held = hand.take(job_id, 1, hand.start_worker())
+    with on_a_terminal(served, "watch", str(job_id)) as terminal:
+        terminal.read_until("model.test")
+        tell_progress(served, job_id, "counting the sheep")
+        terminal.read_until("counting the sheep")
+        hand.commit(held, event={"seq": 1, "name": "model.test", "ms": 1234.0}, ending=COMPLETED)
+        terminal.read_until("completed")
+        terminal.read_until("stepwell show")
+        assert terminal.process.wait(timeout=10) == 0
+        assert "1.2 s" in terminal.seen
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(served: Served) -> None:
+    job_id = served.hand.put_down()
+    with on_a_terminal(served, "watch", str(job_id)) as terminal:
+        terminal.read_until("waiting for a worker")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read_until(f"stepwell watch {str(job_id)[-8:]}")
+        assert terminal.process.wait(timeout=10) == 130
+    assert served.hand.job(job_id).status == "queued"
+    assert served.hand.job(job_id).cancel_requested_at is None
+
+
+def tell_progress(served: Served, job_id: UUID, message: str) -> None:
+    with served.doors.hot() as connection:
+        told = {"seq": 1, "message": message, "done": 0.5}
+        transitions.tell(connection, DEFAULT_TENANT, job_id, "job.progress", told)
