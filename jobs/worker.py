@@ -23,14 +23,14 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import Celery
+from celery import Celery, Task
 from celery.apps.worker import Worker
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
 
 from broker.app import STEP_TASK, create_app
 from broker.lanes import lanes_of
-from broker.publish import Bell
+from broker.publish import Bell, Ringer
 from broker.settings import BrokerSettings
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
@@ -64,7 +64,7 @@ def build_house(work: Work) -> House:
         work=work,
         worker_id=new_incarnation(),
         doors=doors,
-        bell=Bell(create_app(broker)),
+        bell=Ringer(Bell(create_app(broker))),
         registry=Registry.load(settings.agents),
         models=Models(settings),
         loop=Loop(),
@@ -76,10 +76,11 @@ def create_worker_app(house: House, broker: BrokerSettings) -> Celery:
     """The Celery app with its one task, bound to this house."""
     app = create_app(broker)
 
-    @app.task(name=STEP_TASK, shared=False)  # type: ignore[untyped-decorator]
-    def step(tenant_id: str, job_id: str, seq: int) -> None:
+    @app.task(name=STEP_TASK, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def step(self: Task, tenant_id: str, job_id: str, seq: int) -> None:
         try:
-            attempt(UUID(tenant_id), UUID(job_id), int(seq), house)
+            name = self.request.shadow or ""
+            attempt(UUID(tenant_id), UUID(job_id), int(seq), house, name)
         except Exception:
             # Celery would show the traceback in Flower; it may hold a tenant's data.
             log.exception("attempt failed", job=job_id, step=seq)

@@ -95,7 +95,7 @@ class Settled:
     planned: int
 
 
-_CLAIM = "select * from stepwell.claim_step(%b, %b, %b, %b)"
+_CLAIM = "select * from stepwell.claim_step(%b, %b, %b, %b, %b)"
 _COMMIT = (
     "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
@@ -104,10 +104,19 @@ _TELL = "select stepwell.tell_event(%b, %b, %s, %s)"
 
 
 def claim(
-    connection: HotConnection, tenant_id: UUID, job_id: UUID, seq: int, worker_id: UUID
+    connection: HotConnection,
+    tenant_id: UUID,
+    job_id: UUID,
+    seq: int,
+    worker_id: UUID,
+    *,
+    is_told: bool = True,
 ) -> Claim | None:
-    """Take the step for this worker, or None when it is not to be had."""
-    row = connection.execute(_CLAIM, (tenant_id, job_id, seq, worker_id)).fetchone()
+    """Take the step for this worker, or None when it is not to be had.
+
+    `is_told` writes the start into the job's story; a job's first step is always told of.
+    """
+    row = connection.execute(_CLAIM, (tenant_id, job_id, seq, worker_id, is_told)).fetchone()
     if row is None:
         return None
     kind, name, work, *rest = row

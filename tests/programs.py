@@ -300,7 +300,7 @@ def _walk(name: str, ctx: StepContext, value: Any) -> Any:
     if name in asked.gates:
         pass_gate(asked.gates[name])
     if asked.raises and name == "second":
-        raise ValueError(asked.raises)
+        raise ValueError(asked.raises.replace("NUL", "\x00"))
     note(f"end {name} {ctx.key}")
     return [*(value if isinstance(value, list) else []), name]
 

@@ -45,8 +45,8 @@ class Agent:
     """A model that works with tools until it has an answer.
 
     `model` is a name such as `openai:gpt-5-mini`, or any pydantic-ai `Model`; a job or the setting
-    `STEPWELL_MODEL` may name another. `offline` is the model used for the name `offline`: a
-    function of the transcript that needs no key and no network.
+    `STEPWELL_MODEL` may name another. `offline` is the model used for the name `offline`, or
+    a function that makes it: one that needs no key and no network, such as a `FunctionModel`.
 
     `output_type` is `str` or a pydantic model; `input_type` is what a job has to bring.
     """
@@ -58,17 +58,25 @@ class Agent:
     input_type: type[BaseModel] = Ask
     output_type: type[Any] = str
     limits: Limits = field(default_factory=Limits)
-    offline: Callable[[], Model] | None = None
+    offline: Model | Callable[[], Model] | None = None
     description: str = ""
     prompt: Callable[[Any], str] | None = None
 
     def __post_init__(self) -> None:
+        for each in self.tools:
+            if not isinstance(each, Tool):
+                name = getattr(each, "__name__", repr(each))
+                raise Misdeclared(
+                    f"{name} of agent {self.name!r} is not a tool. Put @tool(effect=...) above it, "
+                    "which says what it does to the world."
+                )
         names = [tool.name for tool in self.tools]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise Misdeclared(f"Agent {self.name!r} has two tools named {', '.join(twice)}.")
         if ANSWER_TOOL in names:
             raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
+        _ = self.answer_tool  # complains now about an output type that cannot be
 
     @property
     def step_name(self) -> str:

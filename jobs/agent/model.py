@@ -112,7 +112,7 @@ class Models:
             if is_offline or lent.calls < CALLS_PER_CLIENT:
                 return lent
         check_model_name(agent, name)
-        made.append(_Lent(agent.offline() if is_offline and agent.offline else self._make(name)))
+        made.append(_Lent(_offline_of(agent) if is_offline else self._make(name)))
         return made[-1]
 
     def _make(self, name: str) -> Model:
@@ -140,6 +140,13 @@ class Models:
 
             return AnthropicProvider(http_client=create_client())
         return infer_provider(name)
+
+
+def _offline_of(agent: Agent) -> Model:
+    made = agent.offline() if callable(agent.offline) else agent.offline
+    if not isinstance(made, Model):
+        raise UnknownModel(f"The offline model of agent {agent.name!r} is not a pydantic-ai model.")
+    return made
 
 
 def create_client() -> AsyncClient:

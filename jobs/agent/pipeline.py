@@ -7,11 +7,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from jobs.agent.tool import ToolContext
+from jobs.agent.tool import ToolContext, begins_with_context
 from jobs.errors import Misdeclared
 from store.states import StepKind, Work
 from store.transitions import Plan
@@ -28,7 +28,8 @@ class AnyInput(BaseModel):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Steps without a model. Each function takes `(context, value)` or `(value)`, or nothing.
+    """Steps without a model. A function takes `(context, value)`, `(value)`, `(context)` declared
+    as a `StepContext`, or nothing.
 
     The first is given the job's input, every other what the one before it returned, as JSON. What
     the last returns is the job's output. A step that raises is tried again by its error's class;
@@ -38,7 +39,7 @@ class Pipeline:
     name: str
     steps: Sequence[Callable[..., Any]]
     input_type: type[BaseModel] = AnyInput
-    work: Work = Work.WAITS
+    work: Work | Literal["waits", "computes"] = Work.WAITS
     timeout_s: float = 60.0
     repeat: int = 1
     description: str = ""
@@ -63,19 +64,30 @@ class Pipeline:
     def _plan(self, position: int) -> Plan:
         function = self.steps[position % len(self.steps)]
         name = f"step.{self.name}.{function.__name__}"
-        return Plan(StepKind.FUNCTION, name, self.work, {"position": position})
+        return Plan(StepKind.FUNCTION, name, Work(self.work), {"position": position})
 
     def call(self, position: int, context: StepContext, value: Any) -> Any:
         """Run the function at this position; a coroutine is returned, not awaited."""
-        function = self.steps[position % len(self.steps)]
-        return function(*(context, value)[2 - self._arity[position % len(self.steps)] :])
+        place = position % len(self.steps)
+        takes_context, takes_value = self._takes[place]
+        given = [context] * takes_context + [value] * takes_value
+        return self.steps[place](*given)
 
     @cached_property
-    def _arity(self) -> tuple[int, ...]:
-        return tuple(min(2, len(inspect.signature(step).parameters)) for step in self.steps)
+    def _takes(self) -> tuple[tuple[bool, bool], ...]:
+        """For each function, whether it takes the context, and whether it takes the value."""
+        return tuple(_takes(step) for step in self.steps)
 
     @cached_property
     def version(self) -> str:
         """A fingerprint of the names of its steps, in order; jobs pin it."""
         face = "\n".join([self.name, str(self.repeat), *(step.__name__ for step in self.steps)])
         return hashlib.sha256(face.encode()).hexdigest()[:12]
+
+
+def _takes(function: Callable[..., Any]) -> tuple[bool, bool]:
+    count = len(inspect.signature(function).parameters)
+    if count == 1:
+        wants_context = begins_with_context(function)
+        return wants_context, not wants_context
+    return count > 1, count > 1

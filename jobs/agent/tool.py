@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_type_hints, overload
+from typing import Any, Literal, Protocol, get_args, get_type_hints, overload
 from uuid import UUID
 
 from pydantic_ai.tools import Tool as ModelTool
@@ -102,7 +102,7 @@ class Tool:
 
     @property
     def takes_context(self) -> bool:
-        return _takes_context(self.function)
+        return begins_with_context(self.function)
 
     @property
     def is_async(self) -> bool:
@@ -120,11 +120,7 @@ class Tool:
 
     def validate(self, args: dict[str, Any]) -> dict[str, Any]:
         """The arguments as typed values; raises `pydantic.ValidationError`."""
-        schema = self._model_tool.function_schema
-        validated = schema.validator.validate_python(args)
-        if schema.single_arg_name:
-            return {schema.single_arg_name: validated}
-        return dict(validated)
+        return dict(self._model_tool.function_schema.validator.validate_python(args))
 
     @cached_property
     def _model_tool(self) -> ModelTool[None]:
@@ -169,6 +165,8 @@ def tool(
     Raises `Misdeclared` for a function that no schema can be made of.
     """
 
+    _check_options(effect, idempotency, work, timeout_s)
+
     def make(declared: Callable[..., Any]) -> Tool:
         made = Tool(
             function=declared,
@@ -187,14 +185,28 @@ def tool(
     return make if function is None else make(function)
 
 
-def _takes_context(function: Callable[..., Any]) -> bool:
+def _check_options(effect: str, idempotency: str | None, work: str, timeout_s: float) -> None:
+    # A slip here would decide whether a call may happen twice.
+    for given, known in (
+        (effect, get_args(Effect)),
+        (idempotency, (None, *get_args(Idempotency))),
+        (work, tuple(Work)),
+    ):
+        if given not in known:
+            raise Misdeclared(f"{given!r} is none of {', '.join(str(e) for e in known if e)}.")
+    if timeout_s <= 0:
+        raise Misdeclared(f"A tool cannot be given up after {timeout_s} seconds.")
+
+
+def begins_with_context(function: Callable[..., Any]) -> bool:
+    """Whether the first parameter is declared as a `ToolContext` (or `StepContext`, its twin)."""
     first = next(iter(inspect.signature(function).parameters.values()), None)
     if first is None:
         return False
-    return first.annotation is ToolContext or first.annotation in (
-        "ToolContext",
-        "jobs.ToolContext",
-    )
+    declared = first.annotation
+    if isinstance(declared, str):
+        return declared.split(".")[-1] in ("ToolContext", "StepContext")
+    return declared is ToolContext
 
 
 def _without_context(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,13 +66,13 @@ def read_turn(agent: Agent, response: ModelResponse) -> Turn:
 
 def _read_answer(agent: Agent, answer: ToolCallPart, calls: list[ToolCallPart]) -> Turn:
     try:
-        value = agent.answer.validate_python(answer.args_as_dict())
+        value = agent.answer.validate_python(answer.args_as_dict(raise_if_invalid=True))
     except ValidationError as error:
         said = error.errors(include_url=False, include_context=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in said[:10])
         return _feedback(text, calls)
-    except ValueError:
-        return _feedback("The arguments are not valid JSON.", calls)
+    except (ValueError, AssertionError):
+        return _feedback("The arguments are not a JSON object.", calls)
     return Answer(agent.answer.dump_python(value, mode="json"))
 
 
@@ -89,8 +89,8 @@ def _feedback(text: str, calls: list[ToolCallPart]) -> Feedback:
 
 def _read_call(call: ToolCallPart) -> Call:
     try:
-        args = call.args_as_dict()
-    except ValueError:
+        args = call.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
         # Kept as it is; the check of the arguments will refuse it and tell the model.
         args = {"not valid JSON": str(call.args)[:2000]}
     return Call(call.tool_name, call.tool_call_id, args)

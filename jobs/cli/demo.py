@@ -7,14 +7,12 @@ brings up a private one, which keeps its state under the home, so the second tim
 from __future__ import annotations
 
 import importlib.util
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesHeaderParser
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,6 +23,7 @@ from jobs.cli import submission, tables, watching
 from jobs.cli.digest import message_id_of
 from jobs.cli.finding import Place, read_record
 from jobs.cli.ids import short
+from jobs.cli.interruption import Interruption
 from jobs.cli.saving import save_all
 from jobs.cli.speech import (
     Code,
@@ -138,44 +137,25 @@ def _private_platform(home: Path, watch: Stopwatch) -> Iterator[Place]:
             smtp_url=nothing,
         ),
     )
-    with _signals_interrupt(platform.kill):
+    with Interruption(ask=platform.request_stop, force=platform.kill) as interruption:
         try:
             with watch.timed("start"), err.status("starting") as status:
-                platform.start(lambda stage: status.update(f"{stage} …"))
+                addresses = platform.start(lambda stage: status.update(f"{stage} …"))
         except (HostingError, StoreError) as error:
             raise Complaint(str(error), hint="stepwell doctor", code=Code.FAILED) from None
-        say(
-            f"A private platform is up after {span(watch.parts['start'])}: Postgres, Redis, API, "
-            "workers, scheduler, Flower, mail."
-        )
+        if addresses is None:
+            raise KeyboardInterrupt
         try:
-            record = read_record(home)
-            yield Place(record["url"], Path(record["token_file"]).read_text().strip(), record)
+            with interruption.work():
+                say(
+                    f"A private platform is up after {span(watch.parts['start'])}: Postgres, "
+                    "Redis, API, workers, scheduler, Flower, mail."
+                )
+                record = read_record(home)
+                yield Place(record["url"], addresses.api_token, record)
         finally:
             with watch.timed("stop"), err.status("stopping everything"):
                 platform.stop()
-
-
-@contextmanager
-def _signals_interrupt(kill: Callable[[], None]) -> Iterator[None]:
-    """Any way of being asked to stop is a KeyboardInterrupt; the second one stops by force."""
-    asked = False
-
-    def hear(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            kill()
-            return
-        asked = True
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, hear) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run_job(client: Client, table: Path, watch: Stopwatch) -> dict[str, Any]:

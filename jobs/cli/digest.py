@@ -31,7 +31,7 @@ def came_out(step: Shape, chars_max: int) -> str:
     if step["kind"] == "model" and isinstance(made.get("response"), Mapping):
         return one_line("; ".join(_decisions(made)), chars_max)
     if step["kind"] == "tool" and "content" in made:
-        return gist(made["content"], chars_max)
+        return gist(_what_is_new(made["content"], step["input"]), chars_max)
     return gist(made, chars_max)
 
 
@@ -48,6 +48,14 @@ def message_id_of(step: Shape) -> str | None:
     content = made.get("content") if isinstance(made, Mapping) else None
     found = content.get("message_id") if isinstance(content, Mapping) else None
     return found if isinstance(found, str) else None
+
+
+def _what_is_new(content: object, given: object) -> object:
+    """A tool's result without what it only repeats of its arguments."""
+    args = given.get("args") if isinstance(given, Mapping) else None
+    if not isinstance(content, Mapping) or not isinstance(args, Mapping):
+        return content
+    return {name: value for name, value in content.items() if args.get(name) != value}
 
 
 def _decisions(made: Shape) -> Iterator[str]:

@@ -60,22 +60,29 @@ class Broke:
     verdict: Verdict
 
 
-def attempt(tenant_id: UUID, job_id: UUID, seq: int, house: House) -> None:
-    """Answer one ring: run the step if it is to be had, and what follows while it is quick."""
+def attempt(tenant_id: UUID, job_id: UUID, seq: int, house: House, name: str = "") -> None:
+    """Answer one ring: run the step if it is to be had, and what follows while it is quick.
+
+    `name` is what the message says the step is called; it only decides what people are told.
+    """
     began = perf_counter()
     with house.watch.attempting():
-        held = claim(tenant_id, job_id, seq, house)
+        held = claim(tenant_id, job_id, seq, house, is_told=not house.pace.is_quick(name))
         while held is not None:
             held = run_or_give_up(held, house, began)
 
 
-def claim(tenant_id: UUID, job_id: UUID, seq: int, house: House) -> Claim | None:
+def claim(
+    tenant_id: UUID, job_id: UUID, seq: int, house: House, *, is_told: bool = True
+) -> Claim | None:
     """The right to run the step, or None: not ready, not ours, not now."""
     if not house.may_claim.is_set():
         return None
     try:
         with house.doors.hot() as connection:
-            return transitions.claim(connection, tenant_id, job_id, seq, house.worker_id)
+            return transitions.claim(
+                connection, tenant_id, job_id, seq, house.worker_id, is_told=is_told
+            )
     except Unreachable as error:
         house.is_doubtful.set()
         log.warning("claim got no answer", job=str(job_id), step=seq, error=str(error))

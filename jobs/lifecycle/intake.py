@@ -25,6 +25,7 @@ from jobs.errors import IdempotencyMismatch, InvalidInput, UnknownModel
 from jobs.lifecycle.desk import Desk
 from store import jobs
 from store.jobs import NewJob
+from store.jsonb import keepable
 from store.rows import JobRow
 from store.states import JobClass
 
@@ -99,15 +100,20 @@ def check_input(program: Program, given: dict[str, Any]) -> dict[str, Any]:
         ]
         named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in found)
         raise InvalidInput(f"The input does not fit {program.name!r}: {named}.", found) from None
-    written = asked.model_dump(mode="json")
-    text = json.dumps(written)
+    try:
+        written = asked.model_dump(mode="json")
+        text = json.dumps(written)
+    except (ValueError, RecursionError):
+        raise InvalidInput("The input is nested too deeply, or is not JSON.") from None
     if len(text) > INPUT_BYTES_MAX:
         raise InvalidInput(
             f"The input has {len(text):,} bytes; at most {INPUT_BYTES_MAX:,} are taken. "
             "Upload large data as a file and name it by its id."
         )
-    if "\\u0000" in text:
-        raise InvalidInput("The input has a NUL character, which cannot be kept.")
+    if keepable(written) != written:
+        raise InvalidInput(
+            "The input has a NUL character, or half of a surrogate pair, which cannot be kept."
+        )
     return written
 
 
@@ -122,8 +128,8 @@ def check_model(program: Program, name: str | None) -> None:
 
 def check_key(key: str | None) -> str | None:
     """The idempotency key, if it is one."""
-    if key is not None and not 0 < len(key) <= KEY_CHARS_MAX:
-        raise InvalidInput(f"An idempotency key has 1 to {KEY_CHARS_MAX} characters.")
+    if key is not None and not (0 < len(key) <= KEY_CHARS_MAX and key.isprintable()):
+        raise InvalidInput(f"An idempotency key has 1 to {KEY_CHARS_MAX} printable characters.")
     return key
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 # How much the newest duration counts against all earlier ones.
 NEWEST = 0.2
+# A step this short is told of when it is done; that it had begun would be no news.
+QUICK_MS = 20.0
 
 
 class Pace:
@@ -24,6 +26,11 @@ class Pace:
         """Remember what a step took."""
         usual = self._usual_ms.get(name)
         self._usual_ms[name] = took_ms if usual is None else usual + NEWEST * (took_ms - usual)
+
+    def is_quick(self, name: str) -> bool:
+        """Whether steps of this name are known to end before anybody could watch them run."""
+        usual = self._usual_ms.get(name)
+        return usual is not None and usual < QUICK_MS
 
     def has_time_for(self, name: str, spent_ms: float) -> bool:
         """Whether a step of this name would end within the quantum, as far as is known."""

@@ -1,14 +1,19 @@
 -- claim_step: the right to run one step, taken with everything the step needs.
 --
--- The job's row is locked first, here and in every other transition, so no two of them can wait
--- for each other. A step that is not ready, a job that has ended or is being cancelled, or a
--- worker that is not live any more gives no row: go away, somebody else has it or nobody wants it.
--- The epoch grows with every claim; whoever holds an older one can no longer write.
+-- A step that is not ready, a job that has ended or is being cancelled, or a worker that is not live
+-- any more gives no row: go away, somebody else has it or nobody wants it. The epoch grows with every
+-- claim; whoever holds an older one can no longer write.
+--
+-- Only the step's own row decides, so a claim that changes nothing else needs no lock on the job: a
+-- cancel or an ending that comes at the same moment either finds the step running and waits for it
+-- to come in, or has cancelled it, and then it is not ready. The job is locked, before the step as
+-- everywhere, when its row has to change: for its first step, after a retry, or when p_tells says
+-- that people should be told of the start (a step that is known to be quick is told of when done).
 --
 -- A ready step of a job that is over (its worker died after a sibling had ended the job) is
 -- cancelled here, or it would be rung for ever.
 create or replace function stepwell.claim_step(
-  p_tenant uuid, p_job uuid, p_seq int, p_worker uuid
+  p_tenant uuid, p_job uuid, p_seq int, p_worker uuid, p_tells boolean
 ) returns table (
   kind text, name text, work text, epoch int, attempts int, losses int, input jsonb,
   parent_seq int, parent_output jsonb,
@@ -18,15 +23,18 @@ create or replace function stepwell.claim_step(
 declare
   job record;
   step record;
-  first_event int;
+  v_event int;
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
-  select * into job from stepwell.jobs j
-   where j.tenant_id = p_tenant and j.id = p_job
-     and j.finished_at is null and j.cancel_requested_at is null
-     for no key update;
-  if not found then
+  select * into job from stepwell.jobs j where j.tenant_id = p_tenant and j.id = p_job;
+  if p_tells or job.status <> 'running' then
+    select * into job from stepwell.jobs j
+     where j.tenant_id = p_tenant and j.id = p_job
+       for no key update;
+    p_tells := true;
+  end if;
+  if job.finished_at is not null or job.cancel_requested_at is not null then
     if exists (select from stepwell.checkpoints c
                 where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
                   and c.state = 'ready') then
@@ -43,20 +51,21 @@ begin
   returning c.* into step;
   if not found then return; end if;
 
-  first_event := job.event_seq + 1;
-  if job.started_at is null then
-    insert into stepwell.events (tenant_id, job_id, id, type)
-    values (p_tenant, p_job, first_event, 'job.started');
-    first_event := first_event + 1;
+  if p_tells then
+    v_event := job.event_seq + 1;
+    if job.started_at is null then
+      insert into stepwell.events (tenant_id, job_id, id, type)
+      values (p_tenant, p_job, v_event, 'job.started');
+      v_event := v_event + 1;
+    end if;
+    insert into stepwell.events (tenant_id, job_id, id, type, data)
+    values (p_tenant, p_job, v_event, 'step.started', jsonb_build_object(
+      'seq', p_seq, 'name', step.name, 'attempt', step.attempts + step.losses + 1));
+    update stepwell.jobs j
+       set status = 'running', status_reason = null, status_until = null,
+           started_at = coalesce(j.started_at, now()), event_seq = v_event
+     where j.tenant_id = p_tenant and j.id = p_job;
   end if;
-  insert into stepwell.events (tenant_id, job_id, id, type, data)
-  values (p_tenant, p_job, first_event, 'step.started', jsonb_build_object(
-    'seq', p_seq, 'name', step.name, 'attempt', step.attempts + step.losses + 1));
-
-  update stepwell.jobs j
-     set status = 'running', status_reason = null, status_until = null,
-         started_at = coalesce(j.started_at, now()), event_seq = first_event
-   where j.tenant_id = p_tenant and j.id = p_job;
 
   return query select
     step.kind, step.name, step.work, step.epoch, step.attempts, step.losses, step.input,

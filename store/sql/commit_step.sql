@@ -11,6 +11,10 @@
 --
 -- A cancel that was asked for meanwhile wins over the plan, and takes effect when the last
 -- running step has come in.
+--
+-- The usual case, a step after which the job goes on, needs one update of the job's row; whatever is
+-- rarer (an ending, a cancel, a sibling that is not the last) reads the row under its lock first. A
+-- running step's row is wanted by nobody else who holds the job, so it may be locked before the job.
 create or replace function stepwell.commit_step(
   p_tenant uuid, p_job uuid, p_seq int, p_epoch int, p_worker uuid,
   p_state text, p_output jsonb, p_error jsonb, p_event jsonb, p_usage jsonb,
@@ -21,27 +25,66 @@ language plpgsql as $$
 declare
   job record;
   v_left int;
+  v_stopped int;
   v_planned int := 0;
   v_status text;
   v_event int;
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
-  select j.status, j.job_class, j.outstanding, j.next_seq, j.event_seq, j.finished_at,
-         j.cancel_requested_at
-    into job
-    from stepwell.jobs j
-   where j.tenant_id = p_tenant and j.id = p_job
-     for no key update;
-
   update stepwell.checkpoints c
      set state = p_state, output = p_output, error = p_error, committed_at = now()
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
      and c.epoch = p_epoch and c.state = 'running';
   if not found then
-    return query select false, job.status, 0, 0;
+    return query select false, (select j.status from stepwell.jobs j
+                                 where j.tenant_id = p_tenant and j.id = p_job), 0, 0;
     return;
   end if;
+
+  if p_usage is not null then
+    insert into stepwell.usage (
+      tenant_id, job_id, seq, model, requests, input_tokens, output_tokens, cost_usd)
+    values (p_tenant, p_job, p_seq, p_usage ->> 'model', (p_usage ->> 'requests')::int,
+            (p_usage ->> 'input_tokens')::bigint, (p_usage ->> 'output_tokens')::bigint,
+            (p_usage ->> 'cost_usd')::numeric);
+  end if;
+
+  v_planned := coalesce(jsonb_array_length(p_plan), 0);
+  -- Twice at most: two last siblings may each see the other outstanding, until one has the lock.
+  for v_try in 1 .. 2 loop
+    exit when p_plan is null and v_try = 2;
+    update stepwell.jobs j
+       set outstanding = j.outstanding - 1 + v_planned, next_seq = j.next_seq + v_planned,
+           steps_done = j.steps_done + 1, event_seq = j.event_seq + 1
+     where j.tenant_id = p_tenant and j.id = p_job and p_plan is not null
+       and j.finished_at is null and j.cancel_requested_at is null
+       and (j.outstanding = 1 or not p_joining)
+    returning j.status, j.job_class, j.next_seq - v_planned as first_seq, j.event_seq into job;
+    if found then
+      insert into stepwell.events (tenant_id, job_id, id, type, data)
+      values (p_tenant, p_job, job.event_seq, 'step.completed', p_event);
+      insert into stepwell.checkpoints (
+        tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input,
+        state, epoch, worker_id, claimed_at, rung_at)
+      select p_tenant, p_job, job.first_seq + step.n::int - 1, p_seq,
+             step.value ->> 'kind', step.value ->> 'name', job.job_class, step.value ->> 'work',
+             step.value -> 'input',
+             case when p_inline then 'running' else 'ready' end,
+             case when p_inline then 1 else 0 end,
+             case when p_inline then p_worker end,
+             case when p_inline then now() end,
+             case when p_inline then null else now() end
+        from jsonb_array_elements(p_plan) with ordinality as step (value, n);
+      return query select true, job.status, job.first_seq, v_planned;
+      return;
+    end if;
+    select j.status, j.outstanding, j.next_seq, j.event_seq, j.finished_at, j.cancel_requested_at
+      into job
+      from stepwell.jobs j
+     where j.tenant_id = p_tenant and j.id = p_job
+       for no key update;
+  end loop;
 
   v_left := job.outstanding - 1;
   v_status := job.status;
@@ -58,20 +101,6 @@ begin
     v_status := p_ending ->> 'status';
   elsif job.cancel_requested_at is not null then
     if v_left = 0 then v_status := 'cancelled'; end if;
-  elsif p_plan is not null and (v_left = 0 or not p_joining) then
-    v_planned := jsonb_array_length(p_plan);
-    insert into stepwell.checkpoints (
-      tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input,
-      state, epoch, worker_id, claimed_at, rung_at)
-    select p_tenant, p_job, job.next_seq + step.n::int - 1, p_seq,
-           step.value ->> 'kind', step.value ->> 'name', job.job_class, step.value ->> 'work',
-           step.value -> 'input',
-           case when p_inline then 'running' else 'ready' end,
-           case when p_inline then 1 else 0 end,
-           case when p_inline then p_worker end,
-           case when p_inline then now() end,
-           case when p_inline then null else now() end
-      from jsonb_array_elements(p_plan) with ordinality as step (value, n);
   end if;
 
   v_event := job.event_seq + 1;
@@ -84,9 +113,8 @@ begin
       update stepwell.checkpoints c
          set state = 'cancelled', committed_at = now()
        where c.tenant_id = p_tenant and c.job_id = p_job and c.state = 'ready';
-      get diagnostics v_planned = row_count;
-      v_left := v_left - v_planned;
-      v_planned := 0;
+      get diagnostics v_stopped = row_count;
+      v_left := v_left - v_stopped;
     end if;
     v_event := v_event + 1;
     insert into stepwell.events (tenant_id, job_id, id, type, data)
@@ -100,18 +128,9 @@ begin
      where j.tenant_id = p_tenant and j.id = p_job;
   else
     update stepwell.jobs j
-       set outstanding = v_left + v_planned, steps_done = j.steps_done + 1,
-           next_seq = j.next_seq + v_planned, event_seq = v_event
+       set outstanding = v_left, steps_done = j.steps_done + 1, event_seq = v_event
      where j.tenant_id = p_tenant and j.id = p_job;
   end if;
 
-  if p_usage is not null then
-    insert into stepwell.usage (
-      tenant_id, job_id, seq, model, requests, input_tokens, output_tokens, cost_usd)
-    values (p_tenant, p_job, p_seq, p_usage ->> 'model', (p_usage ->> 'requests')::int,
-            (p_usage ->> 'input_tokens')::bigint, (p_usage ->> 'output_tokens')::bigint,
-            (p_usage ->> 'cost_usd')::numeric);
-  end if;
-
-  return query select true, v_status, job.next_seq, v_planned;
+  return query select true, v_status, job.next_seq, 0;
 end $$;

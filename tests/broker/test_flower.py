@@ -50,8 +50,7 @@ def everything_sent(redis_url: str) -> Iterator[list[str]]:
     def listen() -> None:
         try:
             with client.monitor() as monitor:
-                for command in monitor.listen():
-                    seen.append(f"{command['command']}")
+                seen.extend(f"{command['command']}" for command in monitor.listen())
         except (RedisError, OSError, ValueError, AttributeError):
             return  # the connection was closed, which is how this ends
 
@@ -90,13 +89,28 @@ def ask(url: str) -> Any:
         return None
 
 
+def wait_until_it_listens(url: str, viewer: Viewer) -> None:
+    """Flower asks workers for their events every five seconds; before that they send none."""
+
+    def hears_a_job() -> bool:
+        viewer.wait_for_end(viewer.submit("walk", {}))
+        return bool(ask(f"{url}/api/tasks"))
+
+    eventually(hears_a_job, 60)
+
+
+def tasks_of(url: str, job_id: UUID) -> list[dict[str, Any]]:
+    tasks = ask(f"{url}/api/tasks") or {}
+    return [task for task in tasks.values() if f"job={job_id} " in task["args"]]
+
+
 def test_flower_shows_what_runs_and_nobodys_data(
     crew: Crew, viewer: Viewer, redis_url: str
 ) -> None:
     worker, _ = crew.start_worker(STEPWELL_QUANTUM_MS="0"), crew.start_scheduler()
     flower, url = start_flower(crew)
-    crew.wait_until_ready()
-    eventually(lambda: ask(f"{url}/api/workers?refresh=1"), 60)
+    worker.wait_for("ready")
+    wait_until_it_listens(url, viewer)
 
     with everything_sent(redis_url) as commands:
         job_id = viewer.submit(
@@ -114,8 +128,7 @@ def test_flower_shows_what_runs_and_nobodys_data(
         assert viewer.wait_for_end(job_id).status is JobStatus.COMPLETED
 
         def shown() -> list[dict[str, Any]]:
-            tasks = ask(f"{url}/api/tasks") or {}
-            return [task for task in tasks.values() if task["state"] == "SUCCESS"]
+            return [task for task in tasks_of(url, job_id) if task["state"] == "SUCCESS"]
 
         steps = viewer.steps(job_id)
         eventually(lambda: len(shown()) >= len(steps), 30)
@@ -148,14 +161,14 @@ def test_a_step_that_raises_leaves_no_data_in_flower(crew: Crew, viewer: Viewer)
     worker = crew.start_worker()
     crew.start_scheduler()
     _, url = start_flower(crew)
-    crew.wait_until_ready()
-    eventually(lambda: ask(f"{url}/api/workers?refresh=1"), 60)
+    worker.wait_for("ready")
+    wait_until_it_listens(url, viewer)
     job_id = viewer.submit("walk", {"raises": SECRET})
     job = viewer.wait_for_end(job_id)
     assert job.status is JobStatus.FAILED
     assert job.error is not None
     assert SECRET in job.error["message"], "its owner may see it"
-    eventually(lambda: len(ask(f"{url}/api/tasks") or {}) == 2, 20)
+    eventually(lambda: tasks_of(url, job_id), 20)
     assert "Ottoline" not in httpx.get(f"{url}/api/tasks", timeout=10).text
     # The worker's log has the traceback of the tool's own error, and no variables or arguments.
     assert worker.said().count("Ottoline") <= 1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from pydantic import BaseModel, EmailStr, Field, field_validator
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, field_validator
 
 ASK_CHARS_MAX = 4_000
 
 
 class Request(BaseModel):
     """One question about one uploaded file, and perhaps an address to mail the answer to."""
+
+    model_config = ConfigDict(extra="forbid")
 
     ask: str = Field(
         default="Analyze this dataset and report what stands out.",

@@ -19,7 +19,7 @@ from broker.embedded import PrivateValkey
 from broker.settings import BrokerSettings
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
-from store import usage
+from store import artifacts, usage
 from store.embedded import PrivatePostgres
 from store.rows import JobRow, UsageTotals
 from store.states import JobStatus, StepState
@@ -39,7 +39,7 @@ from tests.provider import (
 from tests.provider.replies import Reply
 from tests.running import eventually
 
-AGENTS = "tests.provider.agents"
+AGENTS = "tests.provider.agents,jobs.examples.analyst"
 API_KEY = "sk-test-3f9c1e77aa04d2-not-to-be-seen"
 FIRST_TOKEN_TIMEOUT_S = 1.0
 
@@ -80,7 +80,9 @@ class Stage:
 
 
 def ask_of(asked: Asked) -> str:
-    return next(str(each["content"]) for each in asked.messages if each["role"] == "user")
+    """What the job asked: the first message, or the field of that name where there are several."""
+    said = next(str(each["content"]) for each in asked.messages if each["role"] == "user")
+    return str(json.loads(said)["ask"]) if said.startswith("{") else said
 
 
 def free_port() -> int:
@@ -126,6 +128,7 @@ def stage(
         )
         try:
             crew.start_worker(slots=16)
+            crew.start_worker(work="computes", slots=2)
             crew.start_scheduler()
             crew.wait_until_ready()
             yield Stage(provider, script, crew, Viewer(desk), database, port)
@@ -186,6 +189,37 @@ def test_the_model_is_told_what_was_wrong_with_a_call_and_with_an_answer(stage: 
     assert json.loads(missing) == {"error": "There is no ghost here."}
     assert "kg" in after_answer.returned[-1]
     assert "final_answer" in str(after_text.messages[-1]["content"])
+
+
+def test_the_analyst_works_from_what_its_queries_return(stage: Stage) -> None:
+    ask = "Which carrier runs late?"
+    with stage.viewer.desk.doors.as_tenant(stage.viewer.tenant_id) as tx:
+        uploaded = artifacts.save(
+            tx,
+            tenant_id=stage.viewer.tenant_id,
+            job_id=None,
+            seq=None,
+            name="flights.csv",
+            media_type="text/csv",
+            chunks=[b"carrier,delay\nAA,10\nAA,20\nUA,1\nUA,3\n"],
+            size_max_bytes=1000,
+        )
+    sql = 'select carrier, avg(delay) as "Mean delay" from data group by 1 order by 2 desc'
+    headline = {"title": "Delays", "headline": "AA runs late: 15.0 on average."}
+    stage.script[ask] = [
+        Says(calls=(Call("profile_table", {}),)),
+        Says(calls=(Call("run_sql", {"sql": sql, "title": "Mean delay by carrier"}),)),
+        Says(calls=(Call("final_answer", headline),)),
+    ]
+    job_id = stage.viewer.submit(
+        "analyst", {"ask": ask, "dataset": str(uploaded.id)}, model="openai:test-model"
+    )
+    job = stage.viewer.wait_for_end(job_id, 60.0)
+    assert job.error is None
+    assert job.output["headline"] == headline["headline"]
+    profile, result = (json.loads(text) for text in stage.asked(ask)[-1].returned)
+    assert (profile["rows"], profile["file_name"]) == (4, "flights.csv")
+    assert result["rows"] == [["AA", 15.0], ["UA", 2.0]]
 
 
 # --- what does not --------------------------------------------------------------------------------

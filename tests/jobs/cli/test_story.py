@@ -157,6 +157,6 @@ def test_what_went_into_a_tool_is_its_arguments() -> None:
     tool = step(
         "tool",
         input={"tool": "x", "call_id": "c", "args": {"sql": "select 1"}},
-        output={"outcome": "success", "content": {"rows": 1}},
+        output={"outcome": "success", "content": {"sql": "select 1", "rows": 1}},
     )
     assert (went_in(tool, 99), came_out(tool, 99)) == ("sql=select 1", "rows=1")

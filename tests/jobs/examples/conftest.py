@@ -37,6 +37,7 @@ from jobs.examples.analyst.planner import plan_next
 from jobs.examples.analyst.shapes import QueryResult
 
 TURNS_MAX = 20
+TENANT = UUID(int=1)
 
 
 class FolderShelf:
@@ -124,7 +125,7 @@ class Desk:
     def context(self, seq: int = 1, request: Request | None = None) -> ToolContext:
         asked = request or Request(ask="What is in it?", dataset=uuid4())
         return ToolContext(
-            tenant_id=uuid4(),
+            tenant_id=TENANT,
             job_id=self.job_id,
             seq=seq,
             input=asked,

@@ -41,6 +41,7 @@ STRANGE = [
     "a $x^2$ b $",
     r"$\frac{1}{2}$ and \$5",
     "$unclosed",
+    r"$\frac{1}{$ is no formula",
     "<b>bold</b> & <script>alert(1)</script>",
     "日本語のとても長いラベルとても長いラベルとても長いラベル",
     "🎉 party 🎊",
@@ -66,7 +67,7 @@ def cases() -> dict[str, tuple[QueryResult, Picture]]:
             Picture("bar", "Name", "Sales (USD)", title, "Total sales by département", "USD"),
         ),
         "both signs": (
-            result_of(["g", "v"], [["up", 12.5], ["down", -7.25], ["flat", 0.0], ["worse", -11.0]]),
+            result_of(["g", "v"], [[f"group {at}", 12.5 - 4 * at] for at in range(9)]),
             Picture("bar", "g", "v", "Gains and losses", "Change by group"),
         ),
         "strange names": (

@@ -11,6 +11,7 @@ from pydantic_ai.messages import ModelRequest, UserPromptPart
 
 from jobs.examples.analyst.planner import plan_next
 from jobs.examples.analyst.planning.columns import Field, Table
+from jobs.examples.analyst.planning.gauges import fewest_rows_ranked
 from jobs.examples.analyst.planning.question import read_question
 from jobs.examples.analyst.report import Contents
 from jobs.examples.analyst.wording import spoken
@@ -276,6 +277,13 @@ def test_a_group_too_small_to_compare_is_not_ranked(desk: Any) -> None:
     done = desk.run(desk.write("t.csv", rows_of("team,score", rows)), "score by team")
     assert "rare" not in done.analysis.headline
     assert "left out" in done.calls("write_report")[0]["sections"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fewest"), [(20, 1), (100, 3), (3_000, 5), (336_776, 336), (10_000_000, 10_000)]
+)
+def test_how_small_is_too_small_grows_with_the_table(rows: int, fewest: int) -> None:
+    assert fewest_rows_ranked(Table("data", "t.csv", rows, ())) == fewest
 
 
 def test_a_question_about_one_value_counts_only_its_rows(desk: Any) -> None:

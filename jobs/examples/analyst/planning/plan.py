@@ -73,8 +73,13 @@ def title_of(table: Table, focus: Focus) -> str:
         return _titled(f"{name_of_lines(lines)} over time", focus)
     if focus.wants_when:
         labels.append("time")
-    by = f" by {' and '.join(labels)}" if labels else ""
+    by = f" by {_listed(labels)}" if labels else ""
     return _titled(f"{what.phrase}{by}", focus)
+
+
+def _listed(labels: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
 def _titled(text: str, focus: Focus) -> str:

@@ -1,0 +1,52 @@
+"""A household for the engine's tests, and a desk to hand jobs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.settings import BrokerSettings
+from jobs.lifecycle.desk import Desk
+from jobs.settings import Settings
+from tests.conftest import Database
+from tests.housing import Household
+from tests.processes import PROGRAMS, Viewer
+
+OpenHouse = Callable[..., Household]
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the tools of the tests write down what they did to the world."""
+    monkeypatch.setenv("TEST_LEDGER", str(tmp_path / "ledger"))
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
+    settings = Settings(agents=PROGRAMS, home=tmp_path)
+    desk = Desk.open(settings, database.settings, broker_settings)
+    yield Viewer(desk)
+    desk.close()
+
+
+@pytest.fixture
+def open_house(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[OpenHouse]:
+    opened: list[Household] = []
+
+    def make(**settings: Any) -> Household:
+        chosen = Settings(agents=PROGRAMS, home=tmp_path, **settings)
+        opened.append(Household(viewer, redis_url, chosen))
+        return opened[-1]
+
+    yield make
+    for household in opened:
+        household.close()
+
+
+@pytest.fixture
+def household(open_house: OpenHouse) -> Household:
+    return open_house()
