@@ -7,9 +7,7 @@ ring was lost, is rung again by the next dispatch round.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-from threading import Event, Thread
+from collections.abc import Sequence
 from uuid import uuid4
 
 import structlog
@@ -73,30 +71,3 @@ class Bell:
 
     def close(self) -> None:
         self._app.close()
-
-
-class Ringer:
-    """Rings in a thread of its own, all at once what came in meanwhile.
-
-    A worker's slots plan steps faster than one message after another can be sent, and none of them
-    has anything to learn from the answer.
-    """
-
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
-        self._waiting: deque[Envelope] = deque()
-        self._wake = Event()
-        self._thread = Thread(target=self._run, name="ringer", daemon=True)
-        self._thread.start()
-
-    def ring(self, envelopes: Iterable[Envelope]) -> None:
-        """Have these rung for at once, without waiting for it."""
-        self._waiting.extend(envelopes)
-        self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            self._bell.ring(taken)

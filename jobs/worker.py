@@ -30,7 +30,7 @@ from celery.signals import setup_logging, worker_ready
 
 from broker.app import STEP_TASK, create_app
 from broker.lanes import lanes_of
-from broker.publish import Bell, Ringer
+from broker.publish import Bell
 from broker.settings import BrokerSettings
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
@@ -64,7 +64,7 @@ def build_house(work: Work) -> House:
         work=work,
         worker_id=new_incarnation(),
         doors=doors,
-        bell=Ringer(Bell(create_app(broker))),
+        bell=Bell(create_app(broker)),
         registry=Registry.load(settings.agents),
         models=Models(settings),
         loop=Loop(),

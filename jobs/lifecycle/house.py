@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID
 
-from broker.publish import Ringer
+from broker.publish import Bell
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
 from jobs.lifecycle.loop import Loop
@@ -27,7 +27,7 @@ class House:
     work: Work
     worker_id: UUID
     doors: Doors
-    bell: Ringer
+    bell: Bell
     registry: Registry
     models: Models
     loop: Loop

@@ -102,9 +102,11 @@ def check_input(program: Program, given: dict[str, Any]) -> dict[str, Any]:
         raise InvalidInput(f"The input does not fit {program.name!r}: {named}.", found) from None
     try:
         written = asked.model_dump(mode="json")
-        text = json.dumps(written)
+        text = json.dumps(written, allow_nan=False)
     except (ValueError, RecursionError):
-        raise InvalidInput("The input is nested too deeply, or is not JSON.") from None
+        raise InvalidInput(
+            "The input is nested too deeply, or is not JSON (a number is not finite?)."
+        ) from None
     if len(text) > INPUT_BYTES_MAX:
         raise InvalidInput(
             f"The input has {len(text):,} bytes; at most {INPUT_BYTES_MAX:,} are taken. "

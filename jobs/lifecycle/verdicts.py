@@ -77,7 +77,10 @@ CLASS_BY_NAME = {
     "aiosmtplib.errors.SMTPConnectTimeoutError": ErrorClass.NOT_SENT,
     "aiosmtplib.errors.SMTPAuthenticationError": ErrorClass.REJECTED,
     "aiosmtplib.errors.SMTPRecipientsRefused": ErrorClass.REJECTED,
+    "aiosmtplib.errors.SMTPRecipientRefused": ErrorClass.REJECTED,
     "aiosmtplib.errors.SMTPSenderRefused": ErrorClass.REJECTED,
+    # Any other answer of the server is a refusal for now: it has accepted nothing.
+    "aiosmtplib.errors.SMTPResponseException": ErrorClass.NOT_SENT,
     "aiosmtplib.errors.SMTPServerDisconnected": ErrorClass.TRANSIENT,
     "aiosmtplib.errors.SMTPTimeoutError": ErrorClass.TRANSIENT,
     "socket.gaierror": ErrorClass.NOT_SENT,

@@ -87,8 +87,14 @@ def _api(addresses: Addresses, settings: PlatformSettings) -> Child:
     return Child(
         name="api",
         command=_python(
-            "uvicorn", "jobs.web.app:create_app", "--factory", "--host", ADDRESS,
-            "--port", str(addresses.api_port), "--no-access-log",
+            "uvicorn",
+            "jobs.web.app:create_app",
+            "--factory",
+            "--host",
+            ADDRESS,
+            "--port",
+            str(addresses.api_port),
+            "--no-access-log",
         ),
         env=_user_env(
             STEPWELL_HOME=str(addresses.home),
@@ -137,8 +143,14 @@ def _flower(addresses: Addresses, settings: PlatformSettings) -> Child:
     return Child(
         name="flower",
         command=_python(
-            "celery", "-A", "broker.app", "flower", f"--address={ADDRESS}",
-            f"--port={addresses.flower_port}", "--read_only=true", "--max_tasks=10000",
+            "celery",
+            "-A",
+            "broker.app",
+            "flower",
+            f"--address={ADDRESS}",
+            f"--port={addresses.flower_port}",
+            "--read_only=true",
+            "--max_tasks=10000",
             "--logging=warning",
         ),
         env=_plain_env(

@@ -67,9 +67,7 @@ class MergedLog:
         if file is None:
             path = self._folder / f"{name}.log"
             path.touch(mode=0o600)
-            file = _LogFile(
-                path, maxBytes=FILE_BYTES_MAX, backupCount=1, encoding="utf-8"
-            )
+            file = _LogFile(path, maxBytes=FILE_BYTES_MAX, backupCount=1, encoding="utf-8")
             self._files[name] = file
         file.emit(logging.makeLogRecord({"msg": line}))
 

@@ -1,8 +1,8 @@
 """What can go wrong when we run other programs, named for the reaction it asks for.
 
-    HostingError
-    ├── CannotRun       a program does not start or does not stay up: read why, do what it says
-    └── FolderInUse     another living process owns the folder: stop it, or use another folder
+HostingError
+├── CannotRun       a program does not start or does not stay up: read why, do what it says
+└── FolderInUse     another living process owns the folder: stop it, or use another folder
 """
 
 from __future__ import annotations

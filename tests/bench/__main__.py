@@ -83,18 +83,23 @@ class Bench:
         opened.close()
 
     @contextmanager
-    def platform(self, name: str, slots: int = 200, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    def platform(
+        self, name: str, slots: int = 200, **more: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """One worker and one scheduler."""
         environment = {**self.environment, **more}
-        with running(
-            f"scheduler-{name}", ["-m", "scheduler"], self.home, environment, "scheduler ready"
-        ), running(
-            f"worker-{name}",
-            ["-m", "jobs.worker", "--work", "waits", "--slots", str(slots)],
-            self.home,
-            environment,
-            "worker ready",
-        ) as worker:
+        with (
+            running(
+                f"scheduler-{name}", ["-m", "scheduler"], self.home, environment, "scheduler ready"
+            ),
+            running(
+                f"worker-{name}",
+                ["-m", "jobs.worker", "--work", "waits", "--slots", str(slots)],
+                self.home,
+                environment,
+                "worker ready",
+            ) as worker,
+        ):
             yield worker
 
     # --- what is measured -------------------------------------------------------------------------
@@ -132,9 +137,7 @@ class Bench:
                 began = time.perf_counter()
                 for _ in range(CHAINS):
                     hop.delay(BARE_HOPS)
-                until(
-                    lambda: int(client.get("bare.done") or 0) == CHAINS, PATIENCE_S, "bare hops"
-                )
+                until(lambda: int(client.get("bare.done") or 0) == CHAINS, PATIENCE_S, "bare hops")
                 took_s = time.perf_counter() - began
                 client.flushall()
         return CHAINS * (BARE_HOPS + 1) / took_s
@@ -244,7 +247,9 @@ def show(figures: dict[str, float]) -> None:
     table.add_column("what")
     table.add_column("figure", justify="right")
     for key, what in ROWS.items():
-        table.add_row(what, f"{figures[key]:,.2f}" if figures[key] < 100 else f"{figures[key]:,.0f}")
+        table.add_row(
+            what, f"{figures[key]:,.2f}" if figures[key] < 100 else f"{figures[key]:,.0f}"
+        )
     Console().print(table)
 
 

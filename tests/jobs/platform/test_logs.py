@@ -45,9 +45,7 @@ def test_lines_of_all_processes_are_merged_and_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "logs/api.log").stat().st_mode) == 0o600
 
 
-def test_a_quiet_log_only_writes_files(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_quiet_log_only_writes_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = MergedLog(tmp_path)
     log.write("api", "hello")
     log.close()
