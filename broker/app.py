@@ -79,7 +79,7 @@ def _transport_options(settings: BrokerSettings) -> dict[str, Any]:
         # No unacked bookkeeping: three times the messages, no duplicates by visibility timeout,
         # and no crash of the worker when Redis goes away under a task.
         "ack_emulation": False,
-        # One priority: a lane is a class already, and every further step is one more key to wait on.
+        # One priority: a lane is a class already, and each further one is a key more to wait on.
         "priority_steps": [0],
         "socket_timeout": max(settings.redis_timeout_s, 2.0) + 3.0,
         "socket_connect_timeout": settings.redis_timeout_s,

@@ -51,6 +51,7 @@ log = structlog.get_logger("worker")
 
 SLOTS = {Work.WAITS: 200, Work.COMPUTES: os.cpu_count() or 1}
 GRACE_S = 8.0
+HAND_BACK_S = 5.0
 FILES_AT_REST, FILES_PER_SLOT = 256, 4
 
 
@@ -126,15 +127,21 @@ class Drain:
         pause = Event()
         while self._house.watch.is_busy and monotonic() < give_up_at:
             pause.wait(0.05)
+        # Postgres may be gone, too: then the lease gives the steps back.
+        handing_back = Thread(target=self._hand_back, name="hand back", daemon=True)
+        handing_back.start()
+        handing_back.join(HAND_BACK_S)
+        self._heart.stop()
+        log.info("worker stopped")
+        # Threads cannot be stopped, and Celery would wait for them.
+        os._exit(0)
+
+    def _hand_back(self) -> None:
         for running in self._house.watch.take_all():
             program = self._house.registry.find(running.held.agent)
             # A call that must not happen twice stays with its worker: its result may still come.
             if is_repeatable(running.held, program):
                 hand_back(running.held, self._house, 0.0, "queued", "the worker is leaving")
-        self._heart.stop()
-        log.info("worker stopped")
-        # Threads cannot be stopped, and Celery would wait for them.
-        os._exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

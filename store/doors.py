@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from store import readiness
-from store.errors import NotReady, Unreachable
+from store.errors import Busy, NotReady, Unreachable
 from store.settings import StoreSettings
 from store.walls import APP, OPERATOR, TENANT_SETTING
 
@@ -125,7 +125,7 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise Unreachable("Every connection to Postgres of this process is in use.") from error
+        raise Busy("Every connection to Postgres of this process is in use.") from error
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
             raise _unreachable(error.orig) from None

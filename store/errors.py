@@ -5,6 +5,7 @@ StoreError
 ├── TakenOver           the step is no longer this caller's: stop, whatever it was doing
 ├── TooLarge            more bytes than the limit allows: send less, or raise the limit
 ├── Unreachable         Postgres does not answer: wait, or look at the server
+│   └── Busy            every connection of this process is in use; nothing was sent
 └── NotReady            Postgres answers, but must not be used as it is: do what the text says
 """
 
@@ -29,6 +30,10 @@ class TooLarge(StoreError):
 
 class Unreachable(StoreError):
     """Postgres does not answer."""
+
+
+class Busy(Unreachable):
+    """Every connection of this process is in use; nothing was sent."""
 
 
 class NotReady(StoreError):

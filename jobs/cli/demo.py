@@ -208,8 +208,9 @@ def find_mail(outbox: Path | None, job_id: str, steps: list[dict[str, Any]]) -> 
 def _tell(job: dict[str, Any], findings: dict[str, Any], place: Place, watch: Stopwatch) -> None:
     output = job["output"] if isinstance(job["output"], dict) else {}
     _section("What it found")
-    _line(plain(output.get("headline", "nothing: it did not complete")), "bold")
-    for finding in output.get("findings", []):
+    headline = output.get("headline", "nothing: it did not complete")
+    _line(plain(headline), "bold")
+    for finding in (each for each in output.get("findings", []) if each not in headline):
         _line(f"• {plain(finding)}")
     _section("What it made")
     for kind, path in _made(findings):

@@ -39,7 +39,7 @@ from jobs.lifecycle.verdicts import ErrorClass, GiveUp, Retry, TellModel, Verdic
 from jobs.lifecycle.watch import Running
 from store import transitions
 from store.doors import HotConnection
-from store.errors import Unreachable
+from store.errors import Busy, Unreachable
 from store.states import JobClass, JobStatus, StepKind, StepState
 from store.transitions import Claim, Ending, Plan, Settled, Settlement
 
@@ -83,6 +83,8 @@ def claim(
             return transitions.claim(
                 connection, tenant_id, job_id, seq, house.worker_id, is_told=is_told
             )
+    except Busy:
+        return None
     except Unreachable as error:
         house.is_doubtful.set()
         log.warning("claim got no answer", job=str(job_id), step=seq, error=str(error))
@@ -268,7 +270,8 @@ def patiently(house: House, write: Callable[[HotConnection], T]) -> T | None:
             with house.doors.hot() as connection:
                 return write(connection)
         except Unreachable as error:
-            house.is_doubtful.set()
+            if not isinstance(error, Busy):
+                house.is_doubtful.set()
             if monotonic() + wait_s > give_up_at:
                 log.error("a result was not kept", error=str(error))
                 return None

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -111,8 +112,10 @@ class Bench:
         pgbench = str(_binary("pgbench"))
         self._admin("create table if not exists single_row (n int)")
         done = subprocess.run(
-            [pgbench, "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", "4"]
-            + ["-f", str(script), "-d", self.postgres.admin_url],
+            [
+                *(pgbench, "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", "4"),
+                *("-f", str(script), "-d", self.postgres.admin_url),
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -162,7 +165,7 @@ class Bench:
                 with desk.doors.as_tenant(DEFAULT_TENANT) as tx:
                     rows = checkpoints.list_of(tx, job_id, limit=2000)
                 at = [row.committed_at for row in rows if row.committed_at]
-                gaps = [(b - a).total_seconds() * 1000 for a, b in zip(at, at[1:], strict=False)]
+                gaps = [(b - a).total_seconds() * 1000 for a, b in pairwise(at)]
                 early += gaps[4:15]
                 late += gaps[994:1005]
         return statistics.median(early), statistics.median(late)
