@@ -15,7 +15,8 @@ from store.secrets import hide
 def configure(stream: TextIO | None = None) -> None:
     """Set structlog and the standard library's logging to one format, on standard error.
 
-    `STEPWELL_LOG_LEVEL` (default info) and `STEPWELL_LOG_FORMAT` (text or json) decide.
+    `STEPWELL_LOG_LEVEL` (default info) and `STEPWELL_LOG_FORMAT` (text or json) decide, and
+    `STEPWELL_LOG_TIMES=no` leaves the time to whoever collects the lines.
     """
     target = stream or sys.stderr
     level = logging.getLevelNamesMapping().get(
@@ -24,8 +25,9 @@ def configure(stream: TextIO | None = None) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if os.environ.get("STEPWELL_LOG_TIMES") != "no":
+        shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     is_json = os.environ.get("STEPWELL_LOG_FORMAT") == "json"
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

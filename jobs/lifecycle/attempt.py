@@ -35,7 +35,16 @@ from jobs.lifecycle.act import (
     tool_failed,
 )
 from jobs.lifecycle.house import House
-from jobs.lifecycle.verdicts import ErrorClass, GiveUp, Retry, TellModel, Verdict, as_json, judge
+from jobs.lifecycle.verdicts import (
+    ErrorClass,
+    GiveUp,
+    Retry,
+    TellModel,
+    Verdict,
+    as_json,
+    classify,
+    judge,
+)
 from jobs.lifecycle.watch import Running
 from store import transitions
 from store.doors import HotConnection
@@ -142,7 +151,8 @@ def perform(held: Claim, program: Program, house: House) -> Acted | Broke:
             step=held.seq,
             name=held.name,
             error=type(error).__name__,
-            exc_info=True,
+            # Where it was raised only helps with what nobody expected.
+            exc_info=classify(error) is ErrorClass.BUG,
         )
         return Broke(judge_error(error, held, program, house))
 

@@ -203,4 +203,5 @@ def _is_plain(name: str) -> bool:
 
 def _with(env: Mapping[str, str], granted: Mapping[str, str]) -> dict[str, str]:
     # Unbuffered, or lines would wait in a pipe instead of the log.
-    return {**env, **granted, "PYTHONUNBUFFERED": "1"}
+    # The merged log writes the time itself.
+    return {**env, **granted, "PYTHONUNBUFFERED": "1", "STEPWELL_LOG_TIMES": "no"}

@@ -529,6 +529,17 @@ def test_schedulers_that_ask_at_once_take_different_steps(stepper: Stepper, door
     assert set(flat) | set(take_due(doors)) == job_ids
 
 
+def test_what_one_scheduler_is_taking_keeps_no_other_waiting(
+    stepper: Stepper, doors: Doors
+) -> None:
+    job_ids = [stepper.put_down() for _ in range(4)]
+    with doors.as_operator("test") as tx:
+        mine = due.take(tx, JobClass.DEFAULT, Work.WAITS, room=2, again_s=2.0)
+        theirs = take_due(doors)
+    assert {step.job_id for step in mine} == set(job_ids[:2])
+    assert set(theirs) == set(job_ids[2:])
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 

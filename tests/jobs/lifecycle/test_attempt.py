@@ -6,7 +6,6 @@ import json
 import random
 from datetime import datetime
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -375,10 +374,7 @@ def test_a_step_that_took_down_every_worker_is_poison(household: Household, ledg
 
 def test_a_late_writer_cannot_replace_an_artifact(household: Household, ledger: Path) -> None:
     job_id = submit_to_nobody(household, "keep", name="n", text="right", gate="late")
-    late = Thread(
-        target=attempt, args=(household.viewer.tenant_id, job_id, 2, household.house), daemon=True
-    )
-    late.start()
+    late = household.answer(household.viewer.tenant_id, job_id, 2)
     eventually(lambda: f"begin keep {job_id}:2" in lines(ledger))
     # As the scheduler does with a worker it has not heard of.
     with household.viewer.desk.doors.as_operator("test") as tx:
@@ -522,10 +518,7 @@ def test_an_incarnation_is_not_over_while_a_result_of_its_is_on_the_way(
     """A result that cannot be written yet must not be taken for a step that nobody runs."""
     house, old = household.house, household.house.worker_id
     job_id = household.viewer.submit("walk", {"gates": {"first": "open"}})
-    running = Thread(
-        target=attempt, args=(household.viewer.tenant_id, job_id, 1, house), daemon=True
-    )
-    running.start()
+    running = household.answer(household.viewer.tenant_id, job_id, 1)
     eventually(lambda: lines(ledger) == [f"begin first {job_id}:1"])
     with psycopg.connect(database.admin_url) as blocker:
         # Whoever holds the job's row makes the commit wait.
