@@ -73,7 +73,7 @@ class Household:
         def run() -> None:
             try:
                 attempt(tenant_id, job_id, seq, self.house)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - shown by whoever runs the job
                 self.raised.append(error)
 
         thread = Thread(target=run, daemon=True)

@@ -7,6 +7,7 @@ raised again a moment later, until somebody says that it was heard.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Self
 
 # Long enough for what unwinds after the first one to be through.
 AGAIN_AFTER_S = 1.0
+# What a shell makes of a process that SIGINT has ended.
+INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,3 +73,24 @@ class Interruption:
         if self._is_working:
             signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER_S)
             raise KeyboardInterrupt
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Inside, a stop signal becomes a KeyboardInterrupt that is not lost; a second one ends all.
+
+    Whoever has set a handler of their own keeps it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    with Interruption(ask=_ignore, force=_leave_at_once) as interruption, interruption.work():
+        yield
+
+
+def _ignore() -> None:
+    """Outside of the work there is nothing to interrupt any more."""
+
+
+def _leave_at_once() -> None:
+    os._exit(INTERRUPTED)

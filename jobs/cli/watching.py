@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.ids import short
+from jobs.cli.interruption import heard
 from jobs.cli.speech import (
     Code,
     count,
@@ -46,11 +47,12 @@ def watch(
     Raises KeyboardInterrupt after the farewell, which by default tells how to come back.
     """
     try:
-        if as_json:
-            return _watch_as_json(client, job_id)
-        if err.is_terminal:
-            return _watch_live(client, job_id, err)
-        return _watch_plainly(client, job_id)
+        with heard():
+            if as_json:
+                return _watch_as_json(client, job_id)
+            if err.is_terminal:
+                return _watch_live(client, job_id, err)
+            return _watch_plainly(client, job_id)
     except KeyboardInterrupt:
         way_back = f"The job goes on without you. Come back with: stepwell watch {short(job_id)}"
         say(f"\n{farewell or way_back}")
