@@ -69,13 +69,17 @@ class Stepper:
             assert jobs.create(tx, new) is not None
         return job_id
 
-    def claim(self, job_id: UUID, seq: int, worker_id: UUID) -> Claim | None:
+    def claim(
+        self, job_id: UUID, seq: int, worker_id: UUID, *, is_told: bool = True
+    ) -> Claim | None:
         with self.doors.hot() as connection:
-            return transitions.claim(connection, self.tenant_id, job_id, seq, worker_id)
+            return transitions.claim(
+                connection, self.tenant_id, job_id, seq, worker_id, is_told=is_told
+            )
 
-    def take(self, job_id: UUID, seq: int, worker_id: UUID) -> Claim:
+    def take(self, job_id: UUID, seq: int, worker_id: UUID, *, is_told: bool = True) -> Claim:
         """A claim that has to succeed."""
-        held = self.claim(job_id, seq, worker_id)
+        held = self.claim(job_id, seq, worker_id, is_told=is_told)
         assert held is not None
         return held
 

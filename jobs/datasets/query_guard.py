@@ -18,6 +18,9 @@ from jobs.datasets.duck import first_line
 from jobs.datasets.errors import RefusedQuery
 
 SQL_CHARACTERS_MAX = 100_000
+# Two levels for a call within a call. Some versions of Python refuse to read deeper ones anyway.
+TREE_DEPTH_MAX = 800
+TOO_DEEP = "the statement is nested too deeply"
 TABLE = "data"
 CATALOG_TABLES = frozenset({("information_schema", "columns"), ("information_schema", "tables")})
 TABLE_FUNCTIONS = frozenset(
@@ -78,7 +81,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, A
     except duckdb.Error as error:
         raise RefusedQuery(f"the statement cannot be checked: {first_line(error)}") from error
     except RecursionError as error:
-        raise RefusedQuery("the statement is nested too deeply") from error
+        raise RefusedQuery(TOO_DEEP) from error
     if tree.get("error"):
         raise RefusedQuery(f"the statement cannot be checked: {tree.get('error_message')}")
     return tree
@@ -93,14 +96,16 @@ def _check_tree(tree: dict[str, Any]) -> None:
 
 def _walk(tree: Any) -> Iterator[dict[str, Any]]:
     """Every object in the tree, without recursion: statements may be nested deeply."""
-    waiting = [tree]
+    waiting = [(tree, 0)]
     while waiting:
-        part = waiting.pop()
+        part, depth = waiting.pop()
+        if depth > TREE_DEPTH_MAX:
+            raise RefusedQuery(TOO_DEEP)
         if isinstance(part, dict):
             yield part
-            waiting.extend(part.values())
+            waiting.extend((inner, depth + 1) for inner in part.values())
         elif isinstance(part, list):
-            waiting.extend(part)
+            waiting.extend((inner, depth + 1) for inner in part)
 
 
 def _common_table_names(part: dict[str, Any]) -> Iterator[str]:

@@ -10,6 +10,10 @@
 -- everywhere, when its row has to change: for its first step, after a retry, or when p_tells says
 -- that people should be told of the start (a step that is known to be quick is told of when done).
 --
+-- A step whose row somebody else is changing is not waited for. Whoever claims it, settles it or
+-- rings for it at this moment needs no help, and waiting with the job locked for one who is about to
+-- want the job would be a deadlock.
+--
 -- A ready step of a job that is over (its worker died after a sibling had ended the job) is
 -- cancelled here, or it would be rung for ever.
 create or replace function stepwell.claim_step(
@@ -45,8 +49,11 @@ begin
 
   update stepwell.checkpoints c
      set state = 'running', epoch = c.epoch + 1, worker_id = p_worker, claimed_at = now()
-   where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.state = 'ready' and c.ready_at <= now()
+   where c.ctid = (
+           select ready.ctid from stepwell.checkpoints ready
+            where ready.tenant_id = p_tenant and ready.job_id = p_job and ready.seq = p_seq
+              and ready.state = 'ready' and ready.ready_at <= now()
+              for no key update skip locked)
      and exists (select from stepwell.workers w where w.id = p_worker and w.state = 'live')
   returning c.* into step;
   if not found then return; end if;

@@ -101,7 +101,7 @@ def wait_until_it_listens(url: str, viewer: Viewer) -> None:
 
 def tasks_of(url: str, job_id: UUID) -> list[dict[str, Any]]:
     tasks = ask(f"{url}/api/tasks") or {}
-    return [task for task in tasks.values() if f"job={job_id} " in task["args"]]
+    return [task for task in tasks.values() if f"job={job_id} " in str(task["args"])]
 
 
 def test_flower_shows_what_runs_and_nobodys_data(

@@ -85,6 +85,7 @@ def test_a_full_lane_is_left_alone_and_the_rest_waits(
         stepper.put_down()
     assert clockwork.dispatch(depth_max=2) == 2
     assert clockwork.dispatch(depth_max=2) == 0
+    assert clockwork.dispatch(depth_max=1) == 0, "fuller than it may be, once the limit is lowered"
     clockwork.empty()
     assert clockwork.dispatch(depth_max=2) == 2
 

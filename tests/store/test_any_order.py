@@ -72,11 +72,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.model = ModelJob([ModelStep()])
         self.kept: dict[int, object] = {}
 
-    @rule(worker=PICK, seq=PICK)
-    def claim(self, worker: int, seq: int) -> None:
+    @rule(worker=PICK, seq=PICK, is_told=st.booleans())
+    def claim(self, worker: int, seq: int, is_told: bool) -> None:
         seq = seq % len(self.model.steps) + 1
         step, who = self.model.steps[seq - 1], self.workers[worker % 3]
-        held = self.stepper.claim(self.job_id, seq, who)
+        held = self.stepper.claim(self.job_id, seq, who, is_told=is_told)
         over = self.model.ending or self.model.is_cancelling
         if step.state != "ready" or over:
             assert held is None

@@ -353,16 +353,60 @@ def test_cancel_and_commit_at_once_leave_one_whole_story(stepper: Stepper, worke
         stepper.check_books(job_id)
 
 
-def test_cancel_and_claim_at_once_leave_no_step_behind(stepper: Stepper, worker: UUID) -> None:
-    for _ in range(20):
+@pytest.mark.parametrize("is_told", [True, False])
+def test_cancel_and_claim_at_once_leave_no_step_behind(
+    stepper: Stepper, worker: UUID, is_told: bool
+) -> None:
+    for _ in range(15):
         job_id = stepper.put_down()
+        stepper.commit(stepper.take(job_id, 1, worker), plan=(MODEL,))
         held, _ = at_once(
-            [lambda j=job_id: stepper.claim(j, 1, worker), lambda j=job_id: stepper.cancel(j)]
+            [
+                lambda j=job_id: stepper.claim(j, 2, worker, is_told=is_told),
+                lambda j=job_id: stepper.cancel(j),
+            ]
         )
         if held is not None:
             stepper.commit(held, plan=(MODEL,))
         assert stepper.job(job_id).status is JobStatus.CANCELLED
         stepper.check_books(job_id)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_an_ending_and_a_siblings_claim_at_once_leave_no_step_behind(
+    stepper: Stepper, worker: UUID, is_told: bool
+) -> None:
+    for _ in range(15):
+        job_id = stepper.put_down([call(1), call(2)])
+        ending = stepper.take(job_id, 1, worker)
+        held, _ = at_once(
+            [
+                lambda j=job_id: stepper.claim(j, 2, worker, is_told=is_told),
+                lambda h=ending: stepper.commit(h, ending=COMPLETED),
+            ]
+        )
+        if held is not None:
+            assert stepper.states(job_id)[1] is StepState.RUNNING
+            stepper.join(held)
+        assert stepper.job(job_id).status is JobStatus.COMPLETED
+        stepper.check_books(job_id)
+        assert stepper.job(job_id).outstanding == 0
+
+
+def test_a_quiet_claim_is_not_told_of_but_a_jobs_first_step_and_a_retry_are(
+    stepper: Stepper, worker: UUID
+) -> None:
+    job_id = stepper.put_down()
+    first = stepper.take(job_id, 1, worker, is_told=False)
+    assert stepper.story(job_id) == ["job.queued", "job.started", "step.started"]
+    stepper.commit(first, plan=(MODEL,))
+    second = stepper.take(job_id, 2, worker, is_told=False)
+    assert stepper.story(job_id)[3:] == ["step.completed"]
+    stepper.release(second)
+    assert stepper.job(job_id).status is JobStatus.QUEUED
+    stepper.take(job_id, 2, worker, is_told=False)
+    assert stepper.job(job_id).status is JobStatus.RUNNING
+    assert stepper.story(job_id)[-1] == "step.started"
 
 
 # --- recover --------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_a_typed_answer_that_does_not_fit_is_sent_back_to_its_call(args: Any) ->
     turn = read(TYPED, call("final_answer", args, "c9"))
     assert isinstance(turn, Feedback)
     assert turn.calls == (("final_answer", "c9"),)
+    assert ("JSON object" in turn.text) is (args == '{"score": 7')
 
 
 def test_text_is_not_the_answer_of_an_agent_with_a_typed_one() -> None:

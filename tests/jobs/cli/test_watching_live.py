@@ -46,6 +46,8 @@ def on_a_terminal(served: Served, *words: str) -> Iterator[Terminal]:
         stdin=side,
         stdout=side,
         stderr=side,
+        # A shell that runs the tests in the background has made its children deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         cwd=Path(__file__).parents[3],
         env={
             **os.environ,
