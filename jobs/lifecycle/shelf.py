@@ -57,7 +57,7 @@ class JobShelf:
         with self.doors.as_tenant(self.held.tenant_id) as tx:
             row = artifacts.read(tx, ref_id)
             # The same bytes of two tenants are two files: nobody learns what others have.
-            kept = self.cache / str(self.held.tenant_id) / row.sha256 / Path(row.name).name
+            kept = self.cache / str(self.held.tenant_id) / row.sha256 / _file_name(row.name)
             if kept.exists():
                 return kept
             kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -82,3 +82,9 @@ class JobShelf:
 
 def _ref(row: ArtifactRow) -> ArtifactRef:
     return ArtifactRef(row.id, row.name, row.media_type, row.size_bytes, row.sha256)
+
+
+def _file_name(name: str) -> str:
+    """What the local copy is called: the artifact's name, if that can be the name of a file."""
+    plain = Path(name).name
+    return plain if plain not in ("", ".", "..") else "artifact"
