@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 START_S_MAX = 60.0
+LOOK_EVERY_S = 0.02
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     while not condition():
         if time.monotonic() > give_up_at:
             raise TimeoutError(f"it took longer than {seconds:.0f} s: {what}")
-        time.sleep(0.01)
+        time.sleep(LOOK_EVERY_S)
 
 
 def resident_mb(pid: int) -> float:
