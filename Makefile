@@ -16,7 +16,7 @@ install: $(STAMP) ## make ./.venv with everything, from the pinned versions
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@touch $@
 
 demo: install ## analyze 336,776 flights and mail the report: the main job, on this machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,14 @@ def test_the_image_is_installed_by_the_target_that_the_tests_use() -> None:
     assert "test: check" in makefile
     assert "check: install" in makefile
     assert "--constraint constraints.txt" in makefile
+
+
+def test_the_image_gets_the_package_without_the_extras() -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "--always-make", "install", "EXTRAS="],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "--editable '.'\n" in said
