@@ -22,9 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.platform.mailbox import READY_LINE as MAILBOX_READY
 from jobs.platform.processes import Child
-from jobs.platform.settings import PlatformSettings
+from jobs.platform.settings import MAILBOX_READY, PlatformSettings
 from store.hosting.loopback import ADDRESS
 
 # Granted one by one, whatever the environment of `stepwell up` holds.

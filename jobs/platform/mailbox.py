@@ -24,13 +24,13 @@ from pathlib import Path
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from jobs.platform.settings import MAILBOX_READY
 from store.hosting.folder import private_folder
 from store.hosting.loopback import ADDRESS, free_port
 
 MESSAGE_BYTES_MAX = 50 * 2**20
 MESSAGES_MAX = 10_000
 SUBJECT_LENGTH_MAX = 60
-READY_LINE = "mailbox ready"
 
 
 class Outbox:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(f"cannot listen on {ADDRESS}:{options.port}: {error.strerror}")
         return 1
-    _say(f"{READY_LINE} on {ADDRESS}:{options.port}, keeping messages in {options.outbox}")
+    _say(f"{MAILBOX_READY} on {ADDRESS}:{options.port}, keeping messages in {options.outbox}")
     signal.sigwait(wanted)
     controller.stop()
     return 0

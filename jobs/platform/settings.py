@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NONE = SecretStr("")
+# What the mail sink says when it listens; said here, so that waiting for it needs no mail library.
+MAILBOX_READY = "mailbox ready"
 
 
 class PlatformSettings(BaseSettings):

@@ -17,6 +17,7 @@ import pytest
 
 from jobs.platform import mailbox
 from jobs.platform.mailbox import Outbox, receive, subject_slug
+from jobs.platform.settings import MAILBOX_READY
 from store.hosting.loopback import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +54,7 @@ def test_the_command_keeps_a_message_whole_and_stops_when_asked(tmp_path: Path) 
     process = start(port, outbox)
     try:
         assert process.stdout is not None
-        assert mailbox.READY_LINE in process.stdout.readline()
+        assert MAILBOX_READY in process.stdout.readline()
         with smtplib.SMTP("127.0.0.1", port, timeout=5) as client:
             client.send_message(sent)
         assert process.stdout.readline().startswith("kept ")
