@@ -262,6 +262,9 @@ def main() -> None:
     except OSError as error:
         complain(f"{error.strerror or error}: {plain(error.filename or '')}".rstrip(": "))
         sys.exit(Code.REFUSED)
+    except KeyboardInterrupt:
+        # One that came while the command line was already on its way out.
+        sys.exit(Code.INTERRUPTED)
 
 
 def _way_out(refusal: stepwell.Refused) -> str:
