@@ -123,6 +123,7 @@ class PrivateValkey:
             said = last_words(self.log_file, log_start)
             if attempt == LAUNCHES_MAX or _PORT_TAKEN not in said:
                 raise CannotRun(f"Valkey did not start; its last words:\n{said}")
+            # Whoever holds the port may be gone in a moment; the tries are bounded.
             time.sleep(0.05 * attempt)
 
     def _launch(self, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -164,6 +165,7 @@ class PrivateValkey:
             if _answers(port, self.password):
                 # A stranger on this port would not know our password, but ours may just have died.
                 return process.poll() is None
+            # A starting server tells nobody when it is ready; the deadline bounds the asking.
             time.sleep(offspring.POLL_S)
         return False
 

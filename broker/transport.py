@@ -12,6 +12,7 @@ from typing import Any
 from kombu.transport import redis
 
 
+# Kombu has no types, so its classes are `Any` to the checker.
 class Channel(redis.Channel):  # type: ignore[misc]
     """A channel that remembers its client for as long as its pool is the same."""
 

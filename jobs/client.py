@@ -215,6 +215,7 @@ class Client:
                     raise
                 if on_gap is not None and not _is_over(deadline):
                     on_gap(error)
+            # Waits longer each time: a server that comes back should not meet everybody at once.
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, RECONNECT_LAST_S)
 

@@ -77,6 +77,7 @@ def create_worker_app(house: House, broker: BrokerSettings) -> Celery:
     """The Celery app with its one task, bound to this house."""
     app = create_app(broker)
 
+    # Celery has no types, so its decorator is `Any` to the checker.
     @app.task(name=STEP_TASK, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def step(self: Task, tenant_id: str, job_id: str, seq: int) -> None:
         try:

@@ -71,6 +71,7 @@ class Doors:
             pooled = self._hot.raw_connection()
         try:
             with reachable():
+                # The pool was made by our own `connect`, so what it hands out is psycopg's.
                 yield pooled.driver_connection  # type: ignore[misc]
         except Unreachable:
             pooled.invalidate()

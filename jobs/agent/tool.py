@@ -221,6 +221,7 @@ def _without_context(function: Callable[..., Any]) -> Callable[..., Any]:
         parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
         for parameter in list(signature.parameters.values())[1:]
     ]
+    # `inspect` looks for this attribute; the type of a function does not list it.
     face.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     face.__annotations__ = {p.name: p.annotation for p in parameters}
     face.__doc__ = function.__doc__

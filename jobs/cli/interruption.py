@@ -42,6 +42,7 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         self._be_heard()
         for number, handler in self._before.items():
+            # What `signal.signal` returned, whatever that was, is what it takes back.
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     @contextmanager

@@ -107,6 +107,7 @@ class _OpenText:
         return io.TextIOWrapper(self._below.__enter__(), self._encoding, newline=self._newline)
 
     def __exit__(self, *reason: object) -> None:
+        # Passed on as it came; three values of three types that this room does not look at.
         self._below.__exit__(*reason)  # type: ignore[arg-type]
 
 

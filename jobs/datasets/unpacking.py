@@ -28,6 +28,7 @@ class BoundedStream(io.RawIOBase):
         """Always."""
         return True
 
+    # The base asks for any writable buffer; what reads us only ever brings these two.
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill the buffer from the source, counting."""
         count = self._source.readinto(buffer)
@@ -56,6 +57,7 @@ def _open_source(path: Path, packing: Packing) -> io.BufferedIOBase:
         return gzip.open(path, "rb")
     if packing is Packing.ZIP:
         archive = zipfile.ZipFile(path)
+        # A reader of bytes in all that is used of it, though not declared as one.
         return archive.open(only_member(archive))  # type: ignore[return-value]
     return path.open("rb")
 
