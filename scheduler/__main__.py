@@ -14,9 +14,10 @@ from broker.publish import Bell
 from broker.settings import BrokerSettings
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import Reconciler
+from scheduler.retention import forget_workers, retire
 from scheduler.rounds import Round, walk_rounds
 from scheduler.settings import SchedulerSettings
-from store import workers
+from scheduler.waking import wake
 from store.doors import Doors
 from store.errors import NotReady, Unreachable
 from store.logs import configure
@@ -40,10 +41,6 @@ def main() -> int:
         return 1
     bell, gauge = Bell(create_app(broker)), Gauge(broker)
 
-    def forget_gone() -> None:
-        with doors.as_operator("housekeeping") as tx:
-            workers.forget_gone(tx, own.worker_rows_kept_s)
-
     rounds = [
         Round(
             "dispatch",
@@ -53,7 +50,22 @@ def main() -> int:
             ),
         ),
         Round("reconcile", own.reconcile_every_s, Reconciler(doors, store.lease_s).walk),
-        Round("housekeeping", own.housekeeping_every_s, forget_gone),
+        Round("wake", own.wake_every_s, lambda: wake(doors)),
+        Round(
+            "retire",
+            own.retire_every_s,
+            lambda: retire(
+                doors,
+                kept_s=own.jobs_kept_s,
+                letters_kept_s=own.letters_kept_s,
+                batch=own.retire_batch,
+            ),
+        ),
+        Round(
+            "housekeeping",
+            own.housekeeping_every_s,
+            lambda: forget_workers(doors, own.worker_rows_kept_s),
+        ),
     ]
     log.info("scheduler ready")
     walk_rounds(rounds, stop, store.pulse_file)

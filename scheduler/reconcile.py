@@ -2,7 +2,8 @@
 
 A worker is believed for one lease after its last beat, by the database's clock. Then it is lost for
 good, and its steps are ready for others; should it wake up after all, its epoch is old and its
-writes are refused. Jobs that were being cancelled while their worker died are ended here too.
+writes are refused. Jobs that were being cancelled while their worker died are ended here too, and
+those whose deadline passed while they were parked or queued.
 
 While Postgres is away nobody can beat, and all workers look dead when it is back. So after a
 silence (its own start is one too) the scheduler gives all of them a lease before it judges.
@@ -19,6 +20,9 @@ from store import due
 from store.doors import Doors
 
 log = structlog.get_logger(__name__)
+
+# How many jobs one round ends; the next round comes soon.
+STOPS_MAX = 200
 
 
 class Reconciler:
@@ -39,7 +43,7 @@ class Reconciler:
         if now - self._answered_at > self._lease_s / 2:
             self._judges_from = now + self._lease_s
         freed = reconcile(self._doors, self._lease_s) if now >= self._judges_from else 0
-        sweep_cancelled(self._doors)
+        stop_due(self._doors)
         self._answered_at = self._clock()
         return freed
 
@@ -53,8 +57,12 @@ def reconcile(doors: Doors, lease_s: float) -> int:
     return steps
 
 
-def sweep_cancelled(doors: Doors) -> int:
-    """End cancelled jobs that nobody runs any more; returns how many."""
-    # A transaction of its own: it locks jobs, and those who hold a job wait for its steps.
-    with doors.as_operator("sweep") as tx:
-        return due.sweep_cancelled(tx)
+def stop_due(doors: Doors) -> int:
+    """End jobs that are to end and that nobody runs any more; returns how many."""
+    with doors.as_operator("reconcile") as tx:
+        stopping = due.list_stopping(tx, STOPS_MAX)
+    for tenant_id, job_id in stopping:
+        # A transaction for each: it locks a whole line of jobs, down to the last child.
+        with doors.as_operator("reconcile") as tx:
+            due.stop(tx, tenant_id, job_id)
+    return len(stopping)

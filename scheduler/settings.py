@@ -13,6 +13,17 @@ class SchedulerSettings(BaseSettings):
 
     dispatch_every_s: float = Field(default=0.25, gt=0, description="look for steps to ring")
     reconcile_every_s: float = Field(default=0.5, gt=0, description="look for lost workers")
+    wake_every_s: float = Field(
+        default=0.25, gt=0, description="look for timers that have come, and for unheard children"
+    )
+    retire_every_s: float = Field(default=1.0, gt=0, description="forget one batch of old jobs")
+    retire_batch: int = Field(default=100, ge=1, le=10_000)
+    jobs_kept_s: float = Field(
+        default=30 * 86_400.0, gt=0, description="how long a job is kept after its end"
+    )
+    letters_kept_s: float = Field(
+        default=90 * 86_400.0, gt=0, description="how long a job with an open dead letter is kept"
+    )
     housekeeping_every_s: float = Field(default=60.0, gt=0)
     ring_again_s: float = Field(
         default=2.0, gt=0, description="a rung step that nobody claimed is rung again after this"

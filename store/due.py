@@ -1,4 +1,4 @@
-"""What is due, seen across tenants: steps to ring, workers to give up, jobs to end.
+"""What is due, seen across tenants: steps to ring or wake, workers to give up, jobs to end.
 
 Everything here needs the operator's door, is one bounded statement, and may be asked by any number
 of schedulers at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 
 from store.states import JobClass, Work
 
@@ -43,9 +43,52 @@ def recover_lost(tx: Connection, lease_s: float) -> tuple[int, int]:
     return int(row.workers), int(row.steps)
 
 
-def sweep_cancelled(tx: Connection) -> int:
-    """End cancelled jobs whose last running step died with its worker."""
-    return int(tx.execute(text("select stepwell.sweep_cancelled()")).scalar_one())
+def wake_due(tx: Connection, limit: int) -> int:
+    """Wake steps whose time has come; returns how many."""
+    return _count(tx, "wake_due", limit)
+
+
+def tell_parents(tx: Connection, limit: int) -> int:
+    """Tell parents of children that ended unheard; returns how many children."""
+    return _count(tx, "tell_parents", limit)
+
+
+def replay_due(tx: Connection, limit: int) -> int:
+    """Make jobs of the dead letters whose replay is due; returns how many."""
+    return _count(tx, "replay_due", limit)
+
+
+def list_stopping(tx: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """Jobs, as (tenant, id), that are to end and have no step running that would end them."""
+    rows = tx.execute(
+        text(
+            "select j.tenant_id, j.id from stepwell.jobs j where j.finished_at is null "
+            "and (j.cancel_requested_at is not null or j.deadline_at <= now()) "
+            "and not exists (select from stepwell.checkpoints c where c.tenant_id = j.tenant_id "
+            "and c.job_id = j.id and c.state = 'running') limit :limit"
+        ),
+        {"limit": limit},
+    )
+    return [(row.tenant_id, row.id) for row in rows]
+
+
+def stop(tx: Connection, tenant_id: UUID, job_id: UUID) -> None:
+    """End a job whose cancel was asked for, or whose deadline has passed."""
+    tx.execute(
+        text("select stepwell.stop_job(:tenant, :job)"), {"tenant": tenant_id, "job": job_id}
+    )
+
+
+def retire_jobs(tx: Connection, *, kept_s: float, letters_kept_s: float, limit: int) -> int:
+    """Forget jobs that ended longer ago than that; returns how many roots went."""
+    statement = text("select stepwell.retire_jobs(:kept_s, :letters_kept_s, :limit)")
+    given = {"kept_s": kept_s, "letters_kept_s": letters_kept_s, "limit": limit}
+    return int(tx.execute(statement, given).scalar_one())
+
+
+def _count(tx: Connection, function: str, limit: int) -> int:
+    statement = select(getattr(func.stepwell, function)(limit))
+    return int(tx.execute(statement).scalar_one())
 
 
 def count_ready(tx: Connection) -> dict[tuple[JobClass, Work], int]:

@@ -32,6 +32,7 @@ class NewJob:
     request_sha256: str | None
     first_steps: tuple[Plan, ...]
     is_rung: bool = False
+    deadline_in_s: float | None = None
 
 
 def create(tx: Connection, new: NewJob) -> JobRow | None:
@@ -53,6 +54,8 @@ def create(tx: Connection, new: NewJob) -> JobRow | None:
             idempotency_key=new.idempotency_key,
             request_sha256=new.request_sha256,
             input=new.input,
+            root_id=new.id,
+            deadline_at=_in(new.deadline_in_s),
         )
         .on_conflict_do_nothing(index_elements=["tenant_id", "idempotency_key"])
         .returning(jobs)
@@ -71,6 +74,10 @@ def create(tx: Connection, new: NewJob) -> JobRow | None:
         )
     )
     return _job(inserted)
+
+
+def _in(seconds: float | None) -> Any:
+    return None if seconds is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _first_step(new: NewJob, n: int) -> dict[str, Any]:
@@ -140,6 +147,14 @@ def request_cancel(tx: Connection, job_id: UUID) -> JobRow:
             {"tenant": before.tenant_id, "job": job_id},
         )
     return read(tx, job_id)
+
+
+def list_children(tx: Connection, job_id: UUID) -> list[JobRow]:
+    """The jobs that steps of this one asked for, oldest first."""
+    rows = tx.execute(
+        select(jobs).where(jobs.c.parent_job_id == job_id, _this_tenant()).order_by(jobs.c.id)
+    )
+    return [_job(row) for row in rows]
 
 
 def _this_tenant() -> Any:

@@ -8,7 +8,17 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from store.states import JobClass, JobStatus, StepKind, StepState, Work, WorkerState
+from store.states import (
+    JobClass,
+    JobStatus,
+    LetterState,
+    StepKind,
+    StepState,
+    WaitKind,
+    WaitState,
+    Work,
+    WorkerState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,15 @@ class JobRow:
     input: dict[str, Any]
     output: Any
     error: dict[str, Any] | None
+    deadline_at: datetime | None
+    parent_job_id: UUID | None
+    parent_seq: int | None
+    root_id: UUID
+    depth: int
+    children: int
+    parent_told: bool
+    forked_from: UUID | None
+    forked_from_seq: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,49 @@ class CheckpointRow:
     input: Any
     output: Any
     error: dict[str, Any] | None
+    waits: int
+    effect_key: str | None
+    effect_epoch: int | None
+    effect_started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """What a step waits, or waited, for; `n` counts the waits of the step from 1."""
+
+    job_id: UUID
+    seq: int
+    n: int
+    kind: WaitKind
+    name: str
+    prompt: dict[str, Any] | None
+    state: WaitState
+    result: Any
+    created_at: datetime
+    wake_at: datetime | None
+    decided_by: str | None
+    closed_at: datetime | None
+    consumed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """A dead letter: a job that was given up at step `seq`, and why."""
+
+    job_id: UUID
+    seq: int
+    step_name: str
+    agent: str
+    error_class: str
+    fingerprint: str
+    message: str
+    hint: str
+    created_at: datetime
+    state: LetterState
+    replay_at: datetime | None
+    replayed_as: UUID | None
+    decided_by: str | None
+    decided_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

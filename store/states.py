@@ -25,10 +25,12 @@ ENDINGS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED,
 
 
 class StepState(StrEnum):
-    """Where a step stands. `ready` may be claimed, `running` is claimed, the rest is settled."""
+    """Where a step stands. `ready` may be claimed, `running` is claimed, `waiting` is parked on
+    something to come, the rest is settled."""
 
     READY = "ready"
     RUNNING = "running"
+    WAITING = "waiting"
     COMMITTED = "committed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -65,3 +67,36 @@ class WorkerState(StrEnum):
     DRAINING = "draining"
     STOPPED = "stopped"
     LOST = "lost"
+
+
+class WaitKind(StrEnum):
+    """What a parked step waits for. The last three are questions to a person."""
+
+    TIMER = "timer"
+    SIGNAL = "signal"
+    CHILDREN = "children"
+    QUESTION = "question"
+    RECONCILE = "reconcile"
+    REVIEW = "review"
+
+
+QUESTIONS = frozenset({WaitKind.QUESTION, WaitKind.RECONCILE, WaitKind.REVIEW})
+
+
+class WaitState(StrEnum):
+    """Where a wait stands: open, or how it came to its end."""
+
+    PENDING = "pending"
+    FIRED = "fired"
+    ANSWERED = "answered"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class LetterState(StrEnum):
+    """What people have made of a dead letter."""
+
+    OPEN = "open"
+    REPLAYING = "replaying"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"

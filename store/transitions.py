@@ -1,4 +1,4 @@
-"""Claim, commit, release: the hot moves of a step, each one call of one function in `sql/`.
+"""Claim, start, commit, park, release: the moves of a step, each one call of a function in `sql/`.
 
 Every write carries the epoch of its claim. A caller whose epoch is no longer the latest is told so
 by a `None` or `False`, having written nothing: it stops, whatever it was doing.
@@ -6,13 +6,27 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from store.doors import HotConnection
 from store.jsonb import write_json
-from store.states import JobStatus, StepKind, StepState, Work
+from store.states import JobStatus, StepKind, StepState, WaitKind, WaitState, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What a step was woken by. `fallback` is `{"value": ...}` where the wait had a default."""
+
+    n: int
+    kind: WaitKind
+    name: str
+    state: WaitState
+    result: Any
+    fallback: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,18 @@ class Claim:
     job_class: str
     origin: str
     job_input: dict[str, Any]
+    effect_key: str | None = None
+    # The claim under which the step's effect was begun; None: it certainly was not.
+    effect_epoch: int | None = None
+    woken: Woken | None = None
+    parent_job_id: UUID | None = None
+    # Seconds until the job's deadline, when it was claimed.
+    deadline_in_s: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What the world knows the step's effect by: the same at every try, and in a replay."""
+        return self.effect_key or f"{self.job_id}:{self.seq}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +74,51 @@ class Plan:
     name: str
     work: Work
     input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChild:
+    """A job that a step asks for. `input` is JSON that fits the agent."""
+
+    id: UUID
+    agent: str
+    agent_version: str
+    input: dict[str, Any]
+    steps: tuple[Plan, ...]
+    deadline_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a step is parked on. It ends, at the latest, at `wake_at` or after `wake_in_s`.
+
+    `prompt` is what a person is shown; `fallback` is `{"value": ...}` when nobody answering in time
+    has a meaning of its own.
+    """
+
+    kind: WaitKind
+    name: str
+    prompt: dict[str, Any] | None = None
+    wake_in_s: float | None = None
+    wake_at: datetime | None = None
+    fallback: dict[str, Any] | None = None
+    children: tuple[NewChild, ...] = ()
+
+
+class Start(StrEnum):
+    """Whether an effect may begin."""
+
+    GO = "go"
+    STOP = "stop"
+
+
+class Parked(StrEnum):
+    """What became of a step that asked to be parked."""
+
+    PARKED = "parked"
+    WOKEN = "woken"
+    STOPPED = "stopped"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +171,8 @@ _COMMIT = (
     "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
 _RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s)"
+_START = "select stepwell.start_effect(%b, %b, %b, %b)"
+_PARK = "select stepwell.park_step(%b, %b, %b, %b, %s, %s, %s)"
 _TELL = "select stepwell.tell_event(%b, %b, %s, %s)"
 
 
@@ -119,8 +192,49 @@ def claim(
     row = connection.execute(_CLAIM, (tenant_id, job_id, seq, worker_id, is_told)).fetchone()
     if row is None:
         return None
-    kind, name, work, *rest = row
-    return Claim(tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work), *rest)
+    kind, name, work, *more = row
+    *rest, wait_n, wait_kind, wait_name, wait_state, result, fallback, parent, deadline_in_s = more
+    woken = None
+    if wait_n is not None:
+        woken = Woken(
+            wait_n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback
+        )
+    claimed = Claim(tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work), *rest)
+    return replace(claimed, woken=woken, parent_job_id=parent, deadline_in_s=deadline_in_s)
+
+
+def start_effect(connection: HotConnection, held: Claim) -> Start | None:
+    """Mark that the step's effect begins now; None when the claim is not the latest."""
+    row = connection.execute(_START, (held.tenant_id, held.job_id, held.seq, held.epoch)).fetchone()
+    return None if row is None or row[0] is None else Start(row[0])
+
+
+def park(
+    connection: HotConnection,
+    held: Claim,
+    wait: Wait,
+    *,
+    depth_max: int,
+    descendants_max: int,
+) -> Parked | None:
+    """Let go of the step until what it waits for comes; None when the claim is not the latest.
+
+    Children that would be deeper or more than the bounds are refused, and the step goes on.
+    """
+    bounds = {"depth": depth_max, "descendants": descendants_max}
+    row = connection.execute(
+        _PARK,
+        (
+            held.tenant_id,
+            held.job_id,
+            held.seq,
+            held.epoch,
+            _wait_json(wait),
+            _children_json(wait.children),
+            write_json(bounds),
+        ),
+    ).fetchone()
+    return None if row is None or row[0] is None else Parked(row[0])
 
 
 def commit(connection: HotConnection, held: Claim, settlement: Settlement) -> Settled | None:
@@ -199,12 +313,43 @@ def _usage_json(usage: Usage) -> str:
 
 
 def _plan_json(plan: tuple[Plan, ...]) -> str | None:
-    if not plan:
+    return write_json(_plans(plan)) if plan else None
+
+
+def _plans(plan: tuple[Plan, ...]) -> list[dict[str, Any]]:
+    return [
+        {"kind": step.kind, "name": step.name, "work": step.work, "input": step.input}
+        for step in plan
+    ]
+
+
+def _wait_json(wait: Wait) -> str:
+    told: dict[str, Any] = {"kind": wait.kind, "name": wait.name}
+    if wait.prompt is not None:
+        told["prompt"] = wait.prompt
+    if wait.fallback is not None:
+        told["fallback"] = wait.fallback
+    if wait.wake_at is not None:
+        told["wake_at"] = wait.wake_at.isoformat()
+    if wait.wake_in_s is not None:
+        told["wake_in_s"] = wait.wake_in_s
+    return write_json(told)
+
+
+def _children_json(children: tuple[NewChild, ...]) -> str | None:
+    if not children:
         return None
     return write_json(
         [
-            {"kind": step.kind, "name": step.name, "work": step.work, "input": step.input}
-            for step in plan
+            {
+                "id": str(child.id),
+                "agent": child.agent,
+                "agent_version": child.agent_version,
+                "input": child.input,
+                "deadline_in_s": child.deadline_in_s,
+                "steps": _plans(child.steps),
+            }
+            for child in children
         ]
     )
 

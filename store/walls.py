@@ -28,6 +28,9 @@ APP_GRANTS = {
     "usage": "select, insert",
     "artifacts": "select, insert, update, delete",
     "artifact_chunks": "select, insert, delete",
+    "waits": "select, insert, update",
+    "signals": "select, insert, update",
+    "dead_letters": "select, insert, update",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
 

@@ -1,8 +1,8 @@
 -- claim_step: the right to run one step, taken with everything the step needs.
 --
--- A step that is not ready, a job that has ended or is being cancelled, or a worker that is not live
--- any more gives no row: go away, somebody else has it or nobody wants it. The epoch grows with every
--- claim; whoever holds an older one can no longer write.
+-- A step that is not ready, a job that has ended, is being cancelled or is past its deadline, or a
+-- worker that is not live any more gives no row: go away, somebody else has it or nobody wants it. The
+-- epoch grows with every claim; whoever holds an older one can no longer write.
 --
 -- Only the step's own row decides, so a claim that changes nothing else needs no lock on the job: a
 -- cancel or an ending that comes at the same moment either finds the step running and waits for it
@@ -16,17 +16,23 @@
 --
 -- A ready step of a job that is over (its worker died after a sibling had ended the job) is
 -- cancelled here, or it would be rung for ever.
+--
+-- A step that was woken brings what it waited for along, until a commit, a start or the next wait has
+-- made use of it.
 create or replace function stepwell.claim_step(
   p_tenant uuid, p_job uuid, p_seq int, p_worker uuid, p_tells boolean
 ) returns table (
   kind text, name text, work text, epoch int, attempts int, losses int, input jsonb,
   parent_seq int, parent_output jsonb,
-  agent text, agent_version text, model text, job_class text, origin text, job_input jsonb
+  agent text, agent_version text, model text, job_class text, origin text, job_input jsonb,
+  effect_key text, effect_epoch int, wait_n int, wait_kind text, wait_name text, wait_state text,
+  wait_result jsonb, wait_fallback jsonb, parent_job_id uuid, deadline_in_s double precision
 ) language plpgsql as $$
 #variable_conflict use_column
 declare
   job record;
   step record;
+  woken stepwell.waits;
   v_event int;
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
@@ -38,11 +44,12 @@ begin
        for no key update;
     p_tells := true;
   end if;
-  if job.finished_at is not null or job.cancel_requested_at is not null then
+  if job.finished_at is not null or job.cancel_requested_at is not null
+     or job.deadline_at <= now() then
     if exists (select from stepwell.checkpoints c
                 where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
                   and c.state = 'ready') then
-      perform stepwell.cancel_job(p_tenant, p_job);
+      perform stepwell.stop_job(p_tenant, p_job);
     end if;
     return;
   end if;
@@ -69,9 +76,15 @@ begin
     values (p_tenant, p_job, v_event, 'step.started', jsonb_build_object(
       'seq', p_seq, 'name', step.name, 'attempt', step.attempts + step.losses + 1));
     update stepwell.jobs j
-       set status = 'running', status_reason = null, status_until = null,
+       set status = 'running', status_reason = null, status_until = null, waiting_for = null,
            started_at = coalesce(j.started_at, now()), event_seq = v_event
      where j.tenant_id = p_tenant and j.id = p_job;
+  end if;
+
+  if step.waits > 0 then
+    select * into woken from stepwell.waits w
+     where w.tenant_id = p_tenant and w.job_id = p_job and w.seq = p_seq and w.n = step.waits
+       and w.closed_at is not null and w.consumed_at is null;
   end if;
 
   return query select
@@ -81,5 +94,8 @@ begin
       select parent.output from stepwell.checkpoints parent
        where parent.tenant_id = p_tenant and parent.job_id = p_job and parent.seq = step.parent_seq
     ) end,
-    job.agent, job.agent_version, job.model, job.job_class, job.origin, job.input;
+    job.agent, job.agent_version, job.model, job.job_class, job.origin, job.input,
+    step.effect_key, step.effect_epoch, woken.n, woken.kind, woken.name, woken.state,
+    woken.result, woken.fallback, job.parent_job_id,
+    extract(epoch from job.deadline_at - clock_timestamp())::double precision;
 end $$;

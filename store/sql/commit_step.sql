@@ -9,8 +9,9 @@
 --   p_inline   the caller goes on with the only next step itself: it is born running, with epoch 1
 --   p_ending   {status, reason, output, error}: the job ends here, and its ready steps with it
 --
--- A cancel that was asked for meanwhile wins over the plan, and takes effect when the last
--- running step has come in.
+-- A cancel that was asked for meanwhile, or a deadline that has passed, wins over the plan, and takes
+-- effect when the last running step has come in. A job that fails leaves a dead letter; one that ends
+-- for whatever reason cancels the children that it still has.
 --
 -- The usual case, a step after which the job goes on, needs one update of the job's row; whatever is
 -- rarer (an ending, a cancel, a sibling that is not the last) reads the row under its lock first. A
@@ -24,8 +25,8 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   job record;
+  step record;
   v_left int;
-  v_stopped int;
   v_planned int := 0;
   v_status text;
   v_event int;
@@ -35,11 +36,16 @@ begin
   update stepwell.checkpoints c
      set state = p_state, output = p_output, error = p_error, committed_at = now()
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state = 'running';
+     and c.epoch = p_epoch and c.state = 'running'
+  returning c.name, c.waits into step;
   if not found then
     return query select false, (select j.status from stepwell.jobs j
                                  where j.tenant_id = p_tenant and j.id = p_job), 0, 0;
     return;
+  end if;
+
+  if step.waits > 0 then
+    perform stepwell.consume_wait(p_tenant, p_job, p_seq, p_epoch);
   end if;
 
   if p_usage is not null then
@@ -59,6 +65,7 @@ begin
            steps_done = j.steps_done + 1, event_seq = j.event_seq + 1
      where j.tenant_id = p_tenant and j.id = p_job and p_plan is not null
        and j.finished_at is null and j.cancel_requested_at is null
+       and (j.deadline_at is null or j.deadline_at > now())
        and (j.outstanding = 1 or not p_joining)
     returning j.status, j.job_class, j.next_seq - v_planned as first_seq, j.event_seq into job;
     if found then
@@ -79,7 +86,8 @@ begin
       return query select true, job.status, job.first_seq, v_planned;
       return;
     end if;
-    select j.status, j.outstanding, j.next_seq, j.event_seq, j.finished_at, j.cancel_requested_at
+    select j.status, j.outstanding, j.next_seq, j.event_seq, j.finished_at, j.children, j.agent,
+           j.cancel_requested_at is not null or coalesce(j.deadline_at <= now(), false) as is_stopping
       into job
       from stepwell.jobs j
      where j.tenant_id = p_tenant and j.id = p_job
@@ -87,7 +95,6 @@ begin
   end loop;
 
   v_left := job.outstanding - 1;
-  v_status := job.status;
 
   if job.finished_at is not null then
     -- The job ended while this step was running: its result is kept, its story is over.
@@ -97,40 +104,42 @@ begin
     return;
   end if;
 
-  if p_ending is not null then
-    v_status := p_ending ->> 'status';
-  elsif job.cancel_requested_at is not null then
-    if v_left = 0 then v_status := 'cancelled'; end if;
-  end if;
-
   v_event := job.event_seq + 1;
   insert into stepwell.events (tenant_id, job_id, id, type, data)
   values (p_tenant, p_job, v_event,
           case p_state when 'committed' then 'step.completed' else 'step.failed' end, p_event);
 
-  if v_status in ('completed', 'failed', 'cancelled', 'expired') then
-    if v_left > 0 then
-      update stepwell.checkpoints c
-         set state = 'cancelled', committed_at = now()
-       where c.tenant_id = p_tenant and c.job_id = p_job and c.state = 'ready';
-      get diagnostics v_stopped = row_count;
-      v_left := v_left - v_stopped;
-    end if;
-    v_event := v_event + 1;
-    insert into stepwell.events (tenant_id, job_id, id, type, data)
-    values (p_tenant, p_job, v_event, 'job.' || v_status,
-            case when p_ending ? 'error' then jsonb_build_object('error', p_ending -> 'error')
-                 else '{}' end);
-    update stepwell.jobs j
-       set status = v_status, status_reason = p_ending ->> 'reason', status_until = null,
-           outstanding = v_left, steps_done = j.steps_done + 1, event_seq = v_event,
-           finished_at = now(), output = p_ending -> 'output', error = p_ending -> 'error'
-     where j.tenant_id = p_tenant and j.id = p_job;
-  else
+  if p_ending is null then
     update stepwell.jobs j
        set outstanding = v_left, steps_done = j.steps_done + 1, event_seq = v_event
      where j.tenant_id = p_tenant and j.id = p_job;
+    if job.is_stopping then
+      perform stepwell.stop_job(p_tenant, p_job);
+    else
+      perform stepwell.rest_job(p_tenant, p_job);
+    end if;
+    return query select true, j.status, job.next_seq, 0 from stepwell.jobs j
+                  where j.tenant_id = p_tenant and j.id = p_job;
+    return;
   end if;
 
+  v_status := p_ending ->> 'status';
+  v_event := v_event + 1;
+  insert into stepwell.events (tenant_id, job_id, id, type, data)
+  values (p_tenant, p_job, v_event, 'job.' || v_status,
+          case when p_ending ? 'error' then jsonb_build_object('error', p_ending -> 'error')
+               else '{}' end);
+  update stepwell.jobs j
+     set status = v_status, status_reason = p_ending ->> 'reason', status_until = null,
+         waiting_for = null, outstanding = v_left, steps_done = j.steps_done + 1,
+         event_seq = v_event, finished_at = now(),
+         output = p_ending -> 'output', error = p_ending -> 'error'
+   where j.tenant_id = p_tenant and j.id = p_job;
+  if v_status = 'failed' then
+    perform stepwell.bury_job(p_tenant, p_job, p_seq, step.name, job.agent, p_ending -> 'error');
+  end if;
+  if v_left > 0 or job.children > 0 then
+    perform stepwell.stop_job(p_tenant, p_job);
+  end if;
   return query select true, v_status, job.next_seq, 0;
 end $$;

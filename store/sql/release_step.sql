@@ -11,10 +11,12 @@ declare
   v_until timestamptz := now() + make_interval(secs => p_delay_s);
   v_name text;
   v_attempts int;
+  v_awake int;
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
-  select j.outstanding, j.event_seq, j.finished_at, j.cancel_requested_at into job
+  select j.outstanding, j.event_seq, j.finished_at is not null or j.cancel_requested_at is not null
+         or coalesce(j.deadline_at <= now(), false) as is_stopping into job
     from stepwell.jobs j
    where j.tenant_id = p_tenant and j.id = p_job
      for no key update;
@@ -27,9 +29,9 @@ begin
   returning c.name, c.attempts into v_name, v_attempts;
   if not found then return false; end if;
 
-  if job.finished_at is not null or job.cancel_requested_at is not null then
+  if job.is_stopping then
     -- Nobody will want this step again.
-    perform stepwell.cancel_job(p_tenant, p_job);
+    perform stepwell.stop_job(p_tenant, p_job);
     return true;
   end if;
 
@@ -38,11 +40,14 @@ begin
     values (p_tenant, p_job, job.event_seq + 1, 'step.retry_scheduled', jsonb_build_object(
       'seq', p_seq, 'name', v_name, 'attempt', v_attempts, 'until', v_until, 'error', p_error));
   end if;
+  -- The others may all be parked; then this one is all that was going on.
+  select job.outstanding - count(*) into v_awake from stepwell.waits w
+   where w.tenant_id = p_tenant and w.job_id = p_job and w.state = 'pending';
   update stepwell.jobs j
      set event_seq = j.event_seq + p_burns::int,
-         status = case when j.outstanding = 1 then 'queued' else j.status end,
-         status_reason = case when j.outstanding = 1 then p_reason else j.status_reason end,
-         status_until = case when j.outstanding = 1 then v_until else j.status_until end
+         status = case when v_awake = 1 then 'queued' else j.status end,
+         status_reason = case when v_awake = 1 then p_reason else j.status_reason end,
+         status_until = case when v_awake = 1 then v_until else j.status_until end
    where j.tenant_id = p_tenant and j.id = p_job;
   return true;
 end $$;

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduler.reconcile import Reconciler, reconcile, sweep_cancelled
+from scheduler.reconcile import Reconciler, reconcile, stop_due
 from store import workers
 from store.doors import Doors
 from store.states import JobStatus, StepState
@@ -51,11 +51,11 @@ def test_a_cancelled_job_whose_worker_died_is_over_after_one_round(
     worker, job_id = stepper.start_worker(), stepper.put_down()
     stepper.take(job_id, 1, worker)
     stepper.cancel(job_id)
-    assert sweep_cancelled(doors) == 0
+    assert stop_due(doors) == 0
     assert stepper.job(job_id).status is JobStatus.RUNNING
     stepper.grow_old(worker, LEASE_S + 1)
     reconcile(doors, LEASE_S)
-    assert sweep_cancelled(doors) == 1
+    assert stop_due(doors) == 1
     assert stepper.job(job_id).status is JobStatus.CANCELLED
     stepper.check_books(job_id)
 

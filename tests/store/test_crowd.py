@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from scheduler.reconcile import stop_due
+from scheduler.waking import wake
 from store import due, transitions
 from store.doors import Doors
 from store.states import JobClass, JobStatus, StepState, Work
@@ -58,8 +60,8 @@ class Crowd:
                 due.recover_lost(tx, LEASE_S)
             with doors.as_operator("test") as tx:
                 due.take(tx, JobClass.DEFAULT, Work.WAITS, room=10, again_s=0.0)
-            with doors.as_operator("test") as tx:
-                due.sweep_cancelled(tx)
+            stop_due(doors)
+            wake(doors)
 
     def watch(self, draw: random.Random) -> None:
         for _ in range(MOVES):

@@ -61,13 +61,13 @@ def test_migrating_again_keeps_every_row_and_mends_a_changed_function(database: 
     with psycopg.connect(database.admin_url) as admin:
         admin.execute("insert into stepwell.tenants values (gen_random_uuid(), 'kept')")
         admin.execute(
-            "create or replace function stepwell.sweep_cancelled() returns int "
+            "create or replace function stepwell.wake_due(p_limit int) returns int "
             "language sql as 'select -1'"
         )
     migrate.upgrade(database.admin_url, database.runtime_url, database.operator_url)
     with psycopg.connect(database.admin_url) as admin:
         kept = admin.execute("select 1 from stepwell.tenants where name = 'kept'").fetchone()
-        swept = admin.execute("select stepwell.sweep_cancelled()").fetchone()
+        swept = admin.execute("select stepwell.wake_due(1)").fetchone()
     assert kept == (1,)
     assert swept == (0,)
 

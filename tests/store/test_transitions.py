@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from scheduler.reconcile import stop_due
 from store import due, transitions, workers
 from store.doors import Doors
 from store.states import JobClass, JobStatus, StepState, Work, WorkerState
@@ -496,8 +497,7 @@ def test_a_cancelled_job_whose_worker_died_is_ended_by_the_sweep(
     stepper.take(job_id, 1, worker)
     stepper.cancel(job_id)
     lose(stepper, worker)
-    with doors.as_operator("test") as tx:
-        assert due.sweep_cancelled(tx) == 1
+    assert stop_due(doors) == 1
     assert stepper.job(job_id).status is JobStatus.CANCELLED
     stepper.check_books(job_id)
 
@@ -509,8 +509,7 @@ def test_the_sweep_leaves_alone_what_is_still_running(
     stepper.take(job_id, 1, worker)
     stepper.cancel(job_id)
     before = stepper.dump()
-    with doors.as_operator("test") as tx:
-        assert due.sweep_cancelled(tx) == 0
+    assert stop_due(doors) == 0
     assert stepper.dump() == before
 
 

@@ -1,24 +1,15 @@
-"""The database as it is, table by table, with its laws.
-
-Every table that has a `tenant_id` is walled by forced row-level security (see `walls.py`); its
-keys and foreign keys start with the tenant, because uniqueness checks and foreign keys look
-through row security. The hot transitions over these tables are the functions in `sql/`.
-"""
+"""Jobs and their steps, with what they tell and spend."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Numeric,
     PrimaryKeyConstraint,
     Table,
@@ -29,45 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from store.states import ENDINGS, JobClass, JobStatus, StepKind, StepState, Work, WorkerState
-
-SCHEMA = "stepwell"
-
-metadata = MetaData(
-    schema=SCHEMA,
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(constraint_name)s",
-    },
-)
-
-NOW = text("now()")
-
-
-def _one_of(column: str, values: type[StrEnum] | frozenset[JobStatus]) -> str:
-    listed = ", ".join(f"'{value}'" for value in sorted(values))
-    return f"{column} in ({listed})"
-
-
-def _moment(name: str, *, default: bool = False, nullable: bool = True) -> Column[object]:
-    return Column(
-        name,
-        DateTime(timezone=True),
-        server_default=NOW if default else None,
-        nullable=nullable and not default,
-    )
-
-
-tenants = Table(
-    "tenants",
-    metadata,
-    Column("tenant_id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
-    _moment("created_at", default=True),
-    UniqueConstraint("name"),
-)
+from store.schema.ground import metadata, moment, one_of
+from store.states import ENDINGS, JobClass, JobStatus, StepKind, StepState, Work
 
 # A job is one durable request of one tenant. It ends in exactly one of four statuses.
 jobs = Table(
@@ -82,37 +36,92 @@ jobs = Table(
     Column("origin", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("status_reason", Text),
-    _moment("status_until"),
+    moment("status_until"),
     Column("waiting_for", Text),
     # How many steps are planned and not settled; the join waits for the last of them.
     Column("outstanding", Integer, nullable=False),
     Column("steps_done", Integer, nullable=False, server_default=text("0")),
     Column("next_seq", Integer, nullable=False),
     Column("event_seq", Integer, nullable=False, server_default=text("0")),
-    _moment("cancel_requested_at"),
-    _moment("created_at", default=True),
-    _moment("started_at"),
-    _moment("finished_at"),
+    moment("cancel_requested_at"),
+    moment("created_at", default=True),
+    moment("started_at"),
+    moment("finished_at"),
     Column("idempotency_key", Text),
     Column("request_sha256", Text),
     Column("input", JSONB, nullable=False),
     Column("output", JSONB),
     Column("error", JSONB),
+    # Past it nothing more is begun, and the job ends as expired.
+    moment("deadline_at"),
+    # Whose step made this job, and the first of that line (itself, when nobody's).
+    Column("parent_job_id", Uuid),
+    Column("parent_seq", Integer),
+    Column("root_id", Uuid, nullable=False),
+    Column("depth", Integer, nullable=False, server_default=text("0")),
+    Column("children", Integer, nullable=False, server_default=text("0")),
+    # Whether the parent has been told that this job is over.
+    Column("parent_told", Boolean, nullable=False, server_default=text("false")),
+    # The job whose committed steps this one shares, and the first step it runs itself.
+    Column("forked_from", Uuid),
+    Column("forked_from_seq", Integer),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_key"),
     ForeignKeyConstraint(["tenant_id"], ["stepwell.tenants.tenant_id"]),
-    CheckConstraint(_one_of("status", JobStatus), name="job_status_is_known"),
-    CheckConstraint(_one_of("job_class", JobClass), name="job_class_is_known"),
+    ForeignKeyConstraint(
+        ["tenant_id", "parent_job_id"],
+        ["stepwell.jobs.tenant_id", "stepwell.jobs.id"],
+        name="jobs_parent_fkey",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint(one_of("status", JobStatus), name="job_status_is_known"),
+    CheckConstraint(one_of("job_class", JobClass), name="job_class_is_known"),
     # one_ending: an ended job has its moment, and only an ended job has one.
     CheckConstraint(
-        f"(finished_at is not null) = ({_one_of('status', ENDINGS)})", name="one_ending"
+        f"(finished_at is not null) = ({one_of('status', ENDINGS)})", name="one_ending"
     ),
     CheckConstraint("outstanding >= 0", name="outstanding_is_counted"),
+    CheckConstraint(
+        "(parent_job_id is null) = (depth = 0) and (parent_job_id is null) = (root_id = id)",
+        name="child_has_a_parent",
+    ),
     Index("jobs_newest", "tenant_id", "created_at", "id"),
     Index(
         "jobs_cancelling",
         "cancel_requested_at",
         postgresql_where=text("cancel_requested_at is not null and finished_at is null"),
+    ),
+    Index(
+        "jobs_expiring",
+        "deadline_at",
+        postgresql_where=text("deadline_at is not null and finished_at is null"),
+    ),
+    Index(
+        "jobs_of_parent",
+        "tenant_id",
+        "parent_job_id",
+        "parent_seq",
+        postgresql_where=text("parent_job_id is not null"),
+    ),
+    Index(
+        "jobs_of_root",
+        "tenant_id",
+        "root_id",
+        postgresql_where=text("parent_job_id is not null"),
+    ),
+    Index(
+        "jobs_untold",
+        "finished_at",
+        postgresql_where=text(
+            "parent_job_id is not null and not parent_told and finished_at is not null"
+        ),
+    ),
+    Index("jobs_finished", "finished_at", postgresql_where=text("finished_at is not null")),
+    Index(
+        "jobs_forked",
+        "tenant_id",
+        "forked_from",
+        postgresql_where=text("forked_from is not null"),
     ),
     # Every step rewrites its job's row: room on the page keeps that a heap-only update.
     postgresql_with={"fillfactor": "70"},
@@ -137,21 +146,28 @@ checkpoints = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("losses", Integer, nullable=False, server_default=text("0")),
     Column("worker_id", Uuid),
-    _moment("ready_at", default=True),
-    _moment("rung_at"),
-    _moment("claimed_at"),
-    _moment("committed_at"),
+    moment("ready_at", default=True),
+    moment("rung_at"),
+    moment("claimed_at"),
+    moment("committed_at"),
     Column("input", JSONB),
     Column("output", JSONB),
     Column("error", JSONB),
+    # How many waits it has had; the last of them is what it waits for, or was woken by.
+    Column("waits", Integer, nullable=False, server_default=text("0")),
+    # What the world knows its effect by; null means job:seq. A replay keeps the original's.
+    Column("effect_key", Text),
+    # The claim under which its effect was begun; null: it certainly was not.
+    Column("effect_epoch", Integer),
+    moment("effect_started_at"),
     PrimaryKeyConstraint("tenant_id", "job_id", "seq"),
     ForeignKeyConstraint(
         ["tenant_id", "job_id"], ["stepwell.jobs.tenant_id", "stepwell.jobs.id"], ondelete="CASCADE"
     ),
-    CheckConstraint(_one_of("state", StepState), name="step_state_is_known"),
-    CheckConstraint(_one_of("kind", StepKind), name="step_kind_is_known"),
-    CheckConstraint(_one_of("job_class", JobClass), name="step_class_is_known"),
-    CheckConstraint(_one_of("work", Work), name="step_work_is_known"),
+    CheckConstraint(one_of("state", StepState), name="step_state_is_known"),
+    CheckConstraint(one_of("kind", StepKind), name="step_kind_is_known"),
+    CheckConstraint(one_of("job_class", JobClass), name="step_class_is_known"),
+    CheckConstraint(one_of("work", Work), name="step_work_is_known"),
     CheckConstraint(
         "(state = 'running') = (worker_id is not null and committed_at is null)",
         name="running_has_a_worker",
@@ -160,6 +176,8 @@ checkpoints = Table(
         "(committed_at is not null) = (state in ('committed', 'failed', 'cancelled'))",
         name="settled_has_its_moment",
     ),
+    # epochs_only_grow: an effect is begun by a claim that was made.
+    CheckConstraint("effect_epoch between 1 and epoch", name="effect_was_claimed"),
     Index(
         "checkpoints_ready",
         "job_class",
@@ -171,22 +189,6 @@ checkpoints = Table(
     postgresql_with={"fillfactor": "85"},
 )
 
-# One row per worker process incarnation: a new id at every start, beaten from outside the work.
-workers = Table(
-    "workers",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("work", Text, nullable=False),
-    Column("slots", Integer, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    _moment("started_at", default=True),
-    _moment("beaten_at", default=True),
-    CheckConstraint(_one_of("state", WorkerState), name="worker_state_is_known"),
-    postgresql_with={"fillfactor": "50"},
-)
-
 # The append-only story of a job, numbered without gaps: what people watch, and resume from.
 events = Table(
     "events",
@@ -196,7 +198,7 @@ events = Table(
     Column("id", Integer, nullable=False),
     Column("type", Text, nullable=False),
     Column("data", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-    _moment("at", default=True),
+    moment("at", default=True),
     PrimaryKeyConstraint("tenant_id", "job_id", "id"),
     ForeignKeyConstraint(
         ["tenant_id", "job_id"], ["stepwell.jobs.tenant_id", "stepwell.jobs.id"], ondelete="CASCADE"
@@ -215,46 +217,9 @@ usage = Table(
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("cost_usd", Numeric(18, 9)),
-    _moment("at", default=True),
+    moment("at", default=True),
     PrimaryKeyConstraint("tenant_id", "job_id", "seq"),
     ForeignKeyConstraint(
         ["tenant_id", "job_id"], ["stepwell.jobs.tenant_id", "stepwell.jobs.id"], ondelete="CASCADE"
-    ),
-)
-
-# Bytes of a tenant: uploads belong to no job, results to the step that made them.
-artifacts = Table(
-    "artifacts",
-    metadata,
-    Column("tenant_id", Uuid, nullable=False),
-    Column("id", Uuid, nullable=False),
-    Column("job_id", Uuid),
-    Column("seq", Integer),
-    Column("name", Text, nullable=False),
-    Column("media_type", Text, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", Text, nullable=False),
-    _moment("created_at", default=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    UniqueConstraint("tenant_id", "job_id", "seq", "name"),
-    ForeignKeyConstraint(["tenant_id"], ["stepwell.tenants.tenant_id"]),
-    ForeignKeyConstraint(
-        ["tenant_id", "job_id"], ["stepwell.jobs.tenant_id", "stepwell.jobs.id"], ondelete="CASCADE"
-    ),
-    CheckConstraint("size_bytes >= 0", name="size_is_counted"),
-)
-
-artifact_chunks = Table(
-    "artifact_chunks",
-    metadata,
-    Column("tenant_id", Uuid, nullable=False),
-    Column("artifact_id", Uuid, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "artifact_id", "n"),
-    ForeignKeyConstraint(
-        ["tenant_id", "artifact_id"],
-        ["stepwell.artifacts.tenant_id", "stepwell.artifacts.id"],
-        ondelete="CASCADE",
     ),
 )

@@ -1,0 +1,30 @@
+"""The database as it is, table by table, with its laws.
+
+Every table that has a `tenant_id` is walled by forced row-level security (see `walls.py`); its
+keys and foreign keys start with the tenant, because uniqueness checks and foreign keys look
+through row security. The hot transitions over these tables are the functions in `sql/`.
+"""
+
+from __future__ import annotations
+
+from store.schema.artifacts import artifact_chunks, artifacts
+from store.schema.ground import SCHEMA, metadata
+from store.schema.jobs import checkpoints, events, jobs, usage
+from store.schema.residents import tenants, workers
+from store.schema.waits import dead_letters, signals, waits
+
+__all__ = [
+    "SCHEMA",
+    "artifact_chunks",
+    "artifacts",
+    "checkpoints",
+    "dead_letters",
+    "events",
+    "jobs",
+    "metadata",
+    "signals",
+    "tenants",
+    "usage",
+    "waits",
+    "workers",
+]
