@@ -11,27 +11,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobs.agent.agent import Agent, Limits
     from jobs.agent.pipeline import Pipeline, StepContext
-    from jobs.agent.tool import Tool, ToolContext, ToolFailed, tool
+    from jobs.agent.tool import Found, Tool, ToolContext, ToolFailed, tool
+    from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, Wait, WaitFor
 
 __all__ = [
+    "NOTHING",
     "Agent",
+    "AskUser",
+    "Child",
+    "Delegate",
+    "Found",
     "Limits",
     "Pipeline",
+    "Sleep",
     "StepContext",
     "Tool",
     "ToolContext",
     "ToolFailed",
+    "Wait",
+    "WaitFor",
     "tool",
 ]
 
 _HOMES = {
+    "NOTHING": "jobs.agent.waiting",
     "Agent": "jobs.agent.agent",
+    "AskUser": "jobs.agent.waiting",
+    "Child": "jobs.agent.waiting",
+    "Delegate": "jobs.agent.waiting",
+    "Found": "jobs.agent.tool",
     "Limits": "jobs.agent.agent",
     "Pipeline": "jobs.agent.pipeline",
+    "Sleep": "jobs.agent.waiting",
     "StepContext": "jobs.agent.pipeline",
     "Tool": "jobs.agent.tool",
     "ToolContext": "jobs.agent.tool",
     "ToolFailed": "jobs.agent.tool",
+    "Wait": "jobs.agent.waiting",
+    "WaitFor": "jobs.agent.waiting",
     "tool": "jobs.agent.tool",
 }
 

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     commit_patience_s: float = Field(
         default=30.0, gt=0, description="how long a result waits for Postgres to come back"
     )
+    depth_max: int = Field(
+        default=4, ge=0, description="how deep a line of jobs may be that one job begins"
+    )
+    descendants_max: int = Field(
+        default=100, ge=0, description="how many jobs one job and those it made may make"
+    )
     output_bytes_max: int = Field(
         default=64 * 1024,
         ge=1024,

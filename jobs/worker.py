@@ -35,11 +35,13 @@ from broker.settings import BrokerSettings
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
 from jobs.errors import Misdeclared
-from jobs.lifecycle.attempt import attempt, hand_back, is_repeatable
+from jobs.lifecycle.attempt import attempt
+from jobs.lifecycle.effects import is_repeatable
 from jobs.lifecycle.heart import Heart, new_incarnation
 from jobs.lifecycle.house import House
 from jobs.lifecycle.loop import Loop
 from jobs.lifecycle.pace import Pace
+from jobs.lifecycle.settling import hand_back
 from jobs.settings import Settings
 from store.doors import Doors
 from store.errors import NotReady, Unreachable

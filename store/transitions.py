@@ -173,6 +173,7 @@ _COMMIT = (
 _RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s)"
 _START = "select stepwell.start_effect(%b, %b, %b, %b)"
 _PARK = "select stepwell.park_step(%b, %b, %b, %b, %s, %s, %s)"
+_TELL_PARENT = "select job_id, seq, name, job_class, work from stepwell.tell_parent(%b, %b)"
 _TELL = "select stepwell.tell_event(%b, %b, %s, %s)"
 
 
@@ -287,6 +288,17 @@ def release(
         ),
     ).fetchone()
     return bool(row and row[0])
+
+
+def tell_parent(
+    connection: HotConnection, tenant_id: UUID, child_id: UUID
+) -> tuple[UUID, int, str, str, str] | None:
+    """Tell the parent of an ended job; the step that is ready now, if that was the last child.
+
+    As (job id, seq, name, class, work).
+    """
+    row = connection.execute(_TELL_PARENT, (tenant_id, child_id)).fetchone()
+    return None if row is None else (row[0], row[1], row[2], row[3], row[4])
 
 
 def tell(

@@ -14,6 +14,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
 from jobs.agent.tool import Tool
+from jobs.agent.versions import check_accepts, is_accepted
 from jobs.errors import Misdeclared
 from store.states import StepKind, Work
 from store.transitions import Plan
@@ -49,6 +50,8 @@ class Agent:
     a function that makes it: one that needs no key and no network, such as a `FunctionModel`.
 
     `output_type` is `str` or a pydantic model; `input_type` is what a job has to bring.
+
+    `accepts` are the earlier versions whose jobs this code may go on with; `*` is any.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Agent:
     offline: Model | Callable[[], Model] | None = None
     description: str = ""
     prompt: Callable[[Any], str] | None = None
+    accepts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for each in self.tools:
@@ -76,6 +80,7 @@ class Agent:
             raise Misdeclared(f"Agent {self.name!r} has two tools named {', '.join(twice)}.")
         if ANSWER_TOOL in names:
             raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
+        check_accepts(self.name, self.accepts)
         _ = self.answer_tool  # complains now about an output type that cannot be
 
     @property
@@ -126,3 +131,7 @@ class Agent:
         face += [[t.name, t.definition.parameters_json_schema] for t in self.tools]
         face += [self.answer.json_schema()]
         return hashlib.sha256(json.dumps(face, sort_keys=True).encode()).hexdigest()[:12]
+
+    def goes_on_with(self, version: str) -> bool:
+        """Whether a job that pins this version may go on with this code."""
+        return is_accepted(version, own=self.version, accepts=self.accepts)

@@ -1,19 +1,21 @@
 """Tools: typed functions that a model may call, declared with what they do to the world.
 
 The schema a model sees comes from the signature and the docstring. The first parameter may be a
-`ToolContext`; the model never sees it.
+`ToolContext`; the model never sees it. A tool may also be a step of a pipeline, which gives it one
+value in place of arguments.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, get_type_hints, overload
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from pydantic_ai.tools import Tool as ModelTool
 from pydantic_ai.tools import ToolDefinition
 
@@ -24,10 +26,25 @@ Effect = Literal["read", "write", "external"]
 Idempotency = Literal["safe", "key", "none"]
 
 TIMEOUT_S = 60.0
+MEMORY_BYTES_MAX = 1024**3
+# Python with a module of agents takes about this much before the tool has done anything.
+MEMORY_BYTES_MIN = 128 * 1024**2
 
 
 class ToolFailed(Exception):
     """The tool could not do it, for a reason the model can act on; the message is shown to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a lookup answers when the call did happen: its result, as the tool would return it."""
+
+    result: Any = None
+
+
+# Asked with the key of a call that may have happened. `Found`: it did; None: it certainly did not;
+# whatever it raises: nobody knows.
+Lookup = Callable[[str], Found | Awaitable[Found | None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +92,13 @@ class ToolContext:
     input: Any
     artifacts: Shelf
     tell: Callable[[str, float | None], None] = field(repr=False)
+    # The key of the call that this one repeats in a replayed job.
+    effect_key: str | None = None
 
     @property
     def key(self) -> str:
         """The idempotency key of this call: the same at every try."""
-        return f"{self.job_id}:{self.seq}"
+        return self.effect_key or f"{self.job_id}:{self.seq}"
 
     def progress(self, message: str, done: float | None = None) -> None:
         """Tell whoever watches how far this is; `done` is a share between 0 and 1."""
@@ -96,6 +115,9 @@ class Tool:
     idempotency: Idempotency
     work: Work
     timeout_s: float
+    lookup: Lookup | None = None
+    process: bool = False
+    memory_bytes_max: int = MEMORY_BYTES_MAX
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -122,6 +144,44 @@ class Tool:
         """The arguments as typed values; raises `pydantic.ValidationError`."""
         return dict(self._model_tool.function_schema.validator.validate_python(args))
 
+    def call_with(self, context: ToolContext, args: dict[str, Any]) -> Any:
+        """Call it with validated arguments; a coroutine is returned, not awaited."""
+        return self.function(*[context][: self.takes_context], **args)
+
+    def call_as_step(self, context: ToolContext, value: Any) -> Any:
+        """Call it as a step of a pipeline, with the value as what its parameter is declared to be.
+
+        A coroutine is returned, not awaited. Raises `pydantic.ValidationError`.
+        """
+        values = [] if self._value_type is None else [self._value_type.validate_python(value)]
+        return self.function(*[context][: self.takes_context], *values)
+
+    def check_as_step(self) -> None:
+        """Raise `Misdeclared` unless it can be a step of a pipeline."""
+        needed = [p.name for p in self._values if p.default is p.empty or p is self._values[0]]
+        if len(needed) > 1:
+            raise Misdeclared(
+                f"Tool {self.name!r} takes {len(needed)} values ({', '.join(needed)}); a step of a "
+                "pipeline is given one. A first parameter for the context is declared as one: "
+                "ctx: ToolContext."
+            )
+        try:
+            _ = self._value_type
+        except Exception as error:
+            raise Misdeclared(f"Tool {self.name!r} cannot be a step: {error}") from error
+
+    @property
+    def _values(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.function).parameters.values())[self.takes_context :]
+
+    @cached_property
+    def _value_type(self) -> TypeAdapter[Any] | None:
+        """What a value has to be as a step of a pipeline, or None when the tool takes none."""
+        if not self._values:
+            return None
+        hints = get_type_hints(self.function, include_extras=True)
+        return TypeAdapter(hints.get(self._values[0].name, Any))
+
     @cached_property
     def _model_tool(self) -> ModelTool[None]:
         shown = _without_context(self.function) if self.takes_context else self.function
@@ -138,6 +198,9 @@ def tool(
     work: Literal["waits", "computes"] = ...,
     timeout_s: float = ...,
     name: str | None = ...,
+    lookup: Lookup | None = ...,
+    process: bool = ...,
+    memory_bytes_max: int | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -148,6 +211,9 @@ def tool(
     work: Literal["waits", "computes"] = "waits",
     timeout_s: float = TIMEOUT_S,
     name: str | None = None,
+    lookup: Lookup | None = None,
+    process: bool = False,
+    memory_bytes_max: int | None = None,
 ) -> Any:
     """Make a tool of a typed function.
 
@@ -161,13 +227,24 @@ def tool(
         work: whether a call `waits` for others or `computes`; computing has workers of its own.
         timeout_s: seconds after which the step is given up.
         name: what the model calls it; the function's name by default.
+        lookup: asked with the key of a call whose worker died, whether the call happened; returns
+            `Found(result)` when it did, None when it certainly did not, and raises when it cannot
+            tell. May be a coroutine function. It runs in the worker, also for a `process`.
+        process: run each call in a child process, which is killed at `timeout_s`. That costs about
+            a second. The function is a plain one at the top of a module that can be imported; its
+            context has no artifacts; arguments and result cross as JSON.
+        memory_bytes_max: how much memory such a child may ask for, in bytes; 1 GiB by default.
 
-    Raises `Misdeclared` for a function that no schema can be made of.
+    Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
 
     _check_options(effect, idempotency, work, timeout_s)
+    _check_lookup(effect, lookup)
+    _check_memory(process, memory_bytes_max)
 
     def make(declared: Callable[..., Any]) -> Tool:
+        if process:
+            _check_child_can_find(declared)
         made = Tool(
             function=declared,
             name=name or declared.__name__,
@@ -175,6 +252,9 @@ def tool(
             idempotency=idempotency or ("safe" if effect == "read" else "none"),
             work=Work(work),
             timeout_s=timeout_s,
+            lookup=lookup,
+            process=process,
+            memory_bytes_max=memory_bytes_max or MEMORY_BYTES_MAX,
         )
         try:
             _ = made.definition
@@ -196,6 +276,41 @@ def _check_options(effect: str, idempotency: str | None, work: str, timeout_s: f
             raise Misdeclared(f"{given!r} is none of {', '.join(str(e) for e in known if e)}.")
     if timeout_s <= 0:
         raise Misdeclared(f"A tool cannot be given up after {timeout_s} seconds.")
+
+
+def _check_lookup(effect: str, lookup: Lookup | None) -> None:
+    if lookup is None:
+        return
+    if effect == "read":
+        raise Misdeclared("A read changes nothing, so there is nothing to look up. Leave it out.")
+    try:
+        inspect.signature(lookup).bind("key")
+    except (TypeError, ValueError):
+        raise Misdeclared(f"A lookup is a function of one key, unlike {lookup!r}.") from None
+
+
+def _check_memory(process: bool, memory_bytes_max: int | None) -> None:
+    if memory_bytes_max is None:
+        return
+    if not process:
+        raise Misdeclared("memory_bytes_max needs process=True: a thread has no memory of its own.")
+    if memory_bytes_max < MEMORY_BYTES_MIN:
+        raise Misdeclared(
+            f"A child process cannot start in {memory_bytes_max:,} bytes. "
+            f"Give it at least {MEMORY_BYTES_MIN:,}."
+        )
+
+
+def _check_child_can_find(function: Callable[..., Any]) -> None:
+    if inspect.iscoroutinefunction(function):
+        raise Misdeclared(
+            f"{function.__qualname__} is a coroutine function; a tool in a process is a plain one."
+        )
+    if not function.__qualname__.isidentifier():
+        raise Misdeclared(
+            f"{function.__qualname__} cannot be found by a child process. Put it at the top of its "
+            "module, under its own name."
+        )
 
 
 def begins_with_context(function: Callable[..., Any]) -> bool:

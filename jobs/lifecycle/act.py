@@ -1,18 +1,16 @@
-"""Act: do what one step says, and read off what follows. It writes nothing to the store.
+"""Act: do what one step says, and read off what follows. It settles nothing.
 
-What comes back is a value: the step's output and the plan or ending that follows from it. What goes
-wrong is raised, and judged by the caller.
+What comes back is a value: the step's output and the plan or ending that follows from it, or the
+wait that the step asks for. What goes wrong is raised, and judged by the caller.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, assert_never
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from jobs.agent.agent import Agent
 from jobs.agent.model import ask
@@ -21,39 +19,34 @@ from jobs.agent.registry import Program
 from jobs.agent.tool import Tool, ToolContext, ToolFailed
 from jobs.agent.transcript import count_failed_tools, dump_response, write_transcript
 from jobs.agent.turn import Answer, Call, Calls, Feedback, read_turn
-from jobs.errors import Misdeclared, StepwellError
+from jobs.agent.waiting import Wait
+from jobs.errors import Refused, StepwellError
+from jobs.lifecycle.effects import begin, find_tool
 from jobs.lifecycle.house import House
+from jobs.lifecycle.outcomes import Acted, Park
+from jobs.lifecycle.parking import is_gone, review_gone, wait_for
+from jobs.lifecycle.results import conclude_with, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
 from store.errors import StoreError
 from store.jsonb import keepable
 from store.rows import CheckpointRow
 from store.states import JobStatus, StepKind, Work
-from store.transitions import Claim, Ending, Plan, Usage
+from store.transitions import Claim, Ending, Plan
 
-# How much of a large output a model still gets to see, in characters.
-PREVIEW_CHARS = 2_000
 PROGRESS_CHARS = 300
+# A step is given this much more than its job's deadline, so that the job is seen to be late.
+DEADLINE_SLACK_S = 0.1
 
 
 class LimitReached(StepwellError):
     """The job used up what its agent allows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
-    """What a step came to. `outcome` is for people: success, failed or retried."""
-
-    output: Any
-    outcome: str = "success"
-    usage: Usage | None = None
-    plan: tuple[Plan, ...] = ()
-    is_joining: bool = False
-    ending: Ending | None = None
-
-
-def act(held: Claim, program: Program, house: House) -> Acted:
+def act(held: Claim, program: Program, house: House) -> Acted | Park:
     """Run the step. Raises whatever the model, the tool or the function raised."""
+    if is_gone(held, program):
+        return review_gone(held)
     match program:
         case Pipeline():
             return _run_function(held, program, house)
@@ -66,26 +59,29 @@ def act(held: Claim, program: Program, house: House) -> Acted:
 
 
 def timeout_of(held: Claim, program: Program, house: House) -> float:
-    """Seconds after which the watch gives the step up."""
+    """Seconds after which the watch gives the step up; never far past the job's deadline."""
+    usual_s = _usual_timeout_of(held, program, house)
+    if held.deadline_in_s is None:
+        return usual_s
+    return max(0.0, min(usual_s, held.deadline_in_s + DEADLINE_SLACK_S))
+
+
+def _usual_timeout_of(held: Claim, program: Program, house: House) -> float:
     if isinstance(program, Pipeline):
-        return program.timeout_s
+        return program.timeout_at(held.input["position"])
     if held.kind is StepKind.MODEL:
         # The call has its own limit; the watch is for a client that does not keep it.
         return (program.limits.model_timeout_s or house.settings.model_timeout_s) + 10.0
-    tool = program.find_tool(held.input["tool"])
+    tool = find_tool(held, program)
     return 60.0 if tool is None else tool.timeout_s
-
-
-def find_tool(held: Claim, program: Program) -> Tool | None:
-    """The tool this step calls, if it calls one that exists."""
-    if held.kind is StepKind.TOOL and isinstance(program, Agent):
-        return program.find_tool(held.input["tool"])
-    return None
 
 
 def may_ride(plan: Plan, program: Program) -> bool:
     """Whether the step may run inside the Celery task that planned it, if it is quick."""
-    if plan.kind is StepKind.TOOL and isinstance(program, Agent):
+    if isinstance(program, Pipeline):
+        tool = program.tool_at(plan.input["position"])
+        return tool is None or tool.may_ride
+    if plan.kind is StepKind.TOOL:
         tool = program.find_tool(plan.input["tool"])
         return tool is not None and tool.may_ride
     return True
@@ -157,7 +153,7 @@ def _plan_call(agent: Agent, call: Call) -> Plan:
 # --- a tool call ----------------------------------------------------------------------------------
 
 
-def _call_tool(held: Claim, agent: Agent, house: House) -> Acted:
+def _call_tool(held: Claim, agent: Agent, house: House) -> Acted | Park:
     tool = agent.find_tool(held.input["tool"])
     if tool is None:
         names = ", ".join(each.name for each in agent.tools) or "none"
@@ -170,40 +166,44 @@ def _call_tool(held: Claim, agent: Agent, house: House) -> Acted:
         return tool_failed(agent, f"The arguments do not fit: {text}", outcome="retried")
     context = _context(held, agent, house)
     try:
-        returned = tool.function(*[context][: tool.takes_context], **args)
-        if inspect.isawaitable(returned):
-            returned = house.loop.run(_awaited(returned), tool.timeout_s)
-        content = fit(returned, context, house.settings.output_bytes_max)
-    except ToolFailed as error:
+        returned = _run(held, tool, agent, house, lambda: tool.call_with(context, args))
+        return _follow(held, agent, returned, house)
+    except (ToolFailed, Refused) as error:
         return tool_failed(agent, str(error))
-    output = {"outcome": "success", "content": content}
-    return Acted(output, plan=(agent.model_step(),), is_joining=True)
 
 
-def tool_failed(agent: Agent, message: str, outcome: str = "failed") -> Acted:
-    """A call that did not work, as the model is told."""
-    output = {"outcome": outcome, "content": message[:PREVIEW_CHARS]}
-    return Acted(keepable(output), outcome=outcome, plan=(agent.model_step(),), is_joining=True)
+def _run(
+    held: Claim, tool: Tool | None, program: Program, house: House, call: Callable[[], Any]
+) -> Any:
+    """Make the call, its effect begun under the fence; a coroutine is awaited on the loop."""
+    if tool is not None:
+        begin(held, tool, house)
+    returned = call()
+    if inspect.isawaitable(returned):
+        returned = house.loop.run(_awaited(returned), timeout_of(held, program, house))
+    return returned
+
+
+def _follow(held: Claim, program: Program, returned: Any, house: House) -> Acted | Park:
+    """What becomes of the step by what was returned: it is done, or it waits."""
+    if isinstance(returned, Wait):
+        return Park(wait_for(returned, house))
+    return conclude_with(held, program, returned, house)
 
 
 # --- a function of a pipeline ---------------------------------------------------------------------
 
 
-def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted:
+def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted | Park:
     position = held.input["position"]
     context = _context(held, pipeline, house)
     value = context.input.model_dump(mode="json") if position == 0 else held.parent_output
-    returned = pipeline.call(position, context, value)
-    if inspect.isawaitable(returned):
-        returned = house.loop.run(_awaited(returned), pipeline.timeout_s)
-    output = _as_json(returned)
-    following = pipeline.step_after(position)
-    if following is None:
-        return Acted(output, ending=Ending(JobStatus.COMPLETED, output=output))
-    return Acted(output, plan=(following,))
+    tool = pipeline.tool_at(position)
+    call = lambda: pipeline.call(position, context, value)  # noqa: E731
+    return _follow(held, pipeline, _run(held, tool, pipeline, house, call), house)
 
 
-# --- what tools and functions are given, and what becomes of what they return ---------------------
+# --- what tools and functions are given -----------------------------------------------------------
 
 
 def _context(held: Claim, program: Program, house: House) -> ToolContext:
@@ -222,30 +222,9 @@ def _context(held: Claim, program: Program, house: House) -> ToolContext:
         input=program.input_type.model_validate(held.job_input),
         artifacts=JobShelf(house.doors, held, house.cache),
         tell=tell,
+        effect_key=held.effect_key,
     )
 
 
 async def _awaited(work: Any) -> Any:
     return await work
-
-
-def fit(returned: Any, context: ToolContext, bytes_max: int) -> Any:
-    """What a tool returned as JSON; a large one is kept as an artifact, with a preview here."""
-    content = _as_json(returned)
-    text = json.dumps(content)
-    if len(text) <= bytes_max:
-        return content
-    kept = context.artifacts.save(f"output-{context.seq}.json", "application/json", text.encode())
-    return {
-        "artifact": str(kept.id),
-        "bytes": kept.size_bytes,
-        "preview": text[:PREVIEW_CHARS],
-        "note": "The output was too large to show whole; it is kept as this artifact.",
-    }
-
-
-def _as_json(returned: Any) -> Any:
-    try:
-        return keepable(to_jsonable_python(returned, inf_nan_mode="null"))
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise Misdeclared(f"It returned something that cannot be kept as JSON: {error}") from None

@@ -1,41 +1,37 @@
 """One delivery of the doorbell: claim, act, judge, settle, and on to the next while it is quick.
 
 A message says which step may be ready; the claim decides. Whoever holds the claim runs the step and
-settles it in one fenced statement that also plans what follows. A settle that finds the claim taken
-over writes nothing, and the attempt ends there: somebody else is at it.
+settles it in one fenced statement that also plans what follows, or parks it. A settle that finds
+the claim taken over writes nothing, and the attempt ends there: somebody else is at it.
 
 When exactly one step follows, is usually quick, and the quantum lasts, it is claimed by the same
 statement and run here. Otherwise the bell is rung for it.
 
-Postgres may be away for a moment. A claim without an answer is dropped (the bell rings again);
-a result is worth more, so a settle is tried for a while. Both leave the incarnation in doubt about
-what it holds, and the heart replaces it (see heart.py).
+A claim without an answer is dropped, as the bell rings again; a result is held on to (settling.py).
+A call that may have happened already is never made again without a word (effects.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from time import monotonic, perf_counter, sleep
-from typing import Any, TypeVar, assert_never
+from time import perf_counter
+from typing import Any, assert_never
 from uuid import UUID
 
 import structlog
 
-from broker.envelope import Envelope
+from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.errors import UnknownAgent
-from jobs.lifecycle.act import (
-    Acted,
-    LimitReached,
-    act,
-    find_tool,
-    may_ride,
-    timeout_of,
-    tool_failed,
-)
+from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
+from jobs.lifecycle.effects import Stopping, find_out, find_tool, is_in_doubt, is_repeatable
 from jobs.lifecycle.house import House
+from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
+from jobs.lifecycle.parking import resume, review_version
+from jobs.lifecycle.results import tool_failed
+from jobs.lifecycle.settling import hand_back, next_claim, park, ring_again, ring_for, settle
 from jobs.lifecycle.verdicts import (
+    Decided,
+    Doubt,
     ErrorClass,
     GiveUp,
     Retry,
@@ -47,26 +43,16 @@ from jobs.lifecycle.verdicts import (
 )
 from jobs.lifecycle.watch import Running
 from store import transitions
-from store.doors import HotConnection
 from store.errors import Busy, Unreachable
-from store.states import JobClass, JobStatus, StepKind, StepState
-from store.transitions import Claim, Ending, Plan, Settled, Settlement
+from store.states import JobStatus, StepState
+from store.transitions import Claim, Ending, Parked, Plan, Settlement, Wait
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 # How long a step of an agent that is not known here waits before somebody else is asked.
 UNKNOWN_AGENT_WAIT_S = 15.0
 # After so many workers were lost with a step, it is the step.
 LOSSES_MAX = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """The step raised; the verdict says what to do about it."""
-
-    verdict: Verdict
 
 
 def attempt(tenant_id: UUID, job_id: UUID, seq: int, house: House, name: str = "") -> None:
@@ -109,9 +95,7 @@ def run_or_give_up(held: Claim, house: House, began: float) -> Claim | None:
         return run(held, house, began)
     except Exception as error:
         told = as_json(ErrorClass.BUG, type(error).__name__)
-        event = {"seq": held.seq, "name": held.name, "error": told}
-        ending = Ending(JobStatus.FAILED, error=told, reason=ErrorClass.BUG.value)
-        settle(held, Settlement(StepState.FAILED, event, error=told, ending=ending), house)
+        give_up(held, told, ErrorClass.BUG, {"seq": held.seq, "name": held.name}, house)
         raise
 
 
@@ -134,16 +118,23 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
         return conclude(held, program, outcome, took_ms, spent_ms, house)
 
 
-def perform(held: Claim, program: Program, house: House) -> Acted | Broke:
-    """Act, and turn whatever is raised into a verdict."""
-    if held.losses and not is_repeatable(held, program):
-        return Broke(in_doubt("The worker that made this call is gone."))
-    if held.losses >= LOSSES_MAX:
-        return Broke(poisonous(held.losses))
+def perform(held: Claim, program: Program, house: House) -> Outcome:
+    """What the step comes to: by what it was woken by, by what is known of its call, or by acting.
+
+    Whatever is raised is turned into a verdict.
+    """
     try:
-        return act(held, program, house)
+        return (
+            review_version(held, program, house)
+            or (resume(held, held.woken, program, house) if held.woken else None)
+            or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
+            or (Broke(poisonous(held.losses)) if held.losses >= LOSSES_MAX else None)
+            or act(held, program, house)
+        )
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
+    except Stopping as error:
+        return HandBack(0.0, "stopping", str(error))
     except BaseException as error:  # a tool may also call sys.exit()
         log.warning(
             "step raised",
@@ -154,7 +145,19 @@ def perform(held: Claim, program: Program, house: House) -> Acted | Broke:
             # Where it was raised only helps with what nobody expected.
             exc_info=classify(error) is ErrorClass.BUG,
         )
-        return Broke(judge_error(error, held, program, house))
+        return clear_up(judge_error(error, held, program, house), held, program, house)
+
+
+def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park | None:
+    """What came of a call whose worker went before it could tell."""
+    return find_out(held, program, "The worker that made this call is gone.", house)
+
+
+def clear_up(verdict: Verdict, held: Claim, program: Program, house: House) -> Outcome:
+    """A verdict as an outcome; of a call in doubt, what is found out about it."""
+    if not isinstance(verdict, Doubt):
+        return Broke(verdict)
+    return find_out(held, program, verdict.message, house) or Broke(verdict.otherwise)
 
 
 def judge_error(error: BaseException, held: Claim, program: Program, house: House) -> Verdict:
@@ -163,20 +166,9 @@ def judge_error(error: BaseException, held: Claim, program: Program, house: Hous
         error,
         tries=held.attempts,
         is_repeatable=is_repeatable(held, program),
-        is_tool=find_tool(held, program) is not None,
+        is_tool=isinstance(program, Agent) and find_tool(held, program) is not None,
         draw=house.draw,
     )
-
-
-def is_repeatable(held: Claim, program: Program) -> bool:
-    """Whether doing the step twice does no harm; a call without any idempotency may have."""
-    tool = find_tool(held, program)
-    return tool is None or tool.idempotency != "none"
-
-
-def in_doubt(message: str) -> GiveUp:
-    """A call that may have happened, and must not happen twice."""
-    return GiveUp(as_json(ErrorClass.IN_DOUBT, message), ErrorClass.IN_DOUBT)
 
 
 def poisonous(losses: int) -> GiveUp:
@@ -186,35 +178,41 @@ def poisonous(losses: int) -> GiveUp:
 
 
 def conclude(
-    held: Claim,
-    program: Program,
-    outcome: Acted | Broke,
-    took_ms: float,
-    spent_ms: float,
-    house: House,
+    held: Claim, program: Program, outcome: Outcome, took_ms: float, spent_ms: float, house: House
 ) -> Claim | None:
     """Settle the step by its outcome; ring for what follows, or return it when it rides along."""
     event: dict[str, Any] = {"seq": held.seq, "name": held.name, "ms": round(took_ms, 1)}
-    if isinstance(outcome, Broke):
-        match outcome.verdict:
-            case Retry(delay_s, error):
-                hand_back(held, house, delay_s, "retry_scheduled", error)
-                return None
-            case TellModel(message):
-                # Only an agent's tool is ever told of, and an agent's tool step joins its siblings.
-                outcome = tool_failed(program, message)  # type: ignore[arg-type]
-            case GiveUp(error, reason):
-                ending = Ending(JobStatus.FAILED, error=error, reason=reason.value)
-                event["error"] = error
-                settle(held, Settlement(StepState.FAILED, event, error=error, ending=ending), house)
-                return None
-            case _:
-                assert_never(outcome.verdict)
-    event["outcome"] = outcome.outcome
+    match outcome:
+        case Acted():
+            return conclude_acted(held, program, outcome, event, spent_ms, house)
+        case Park(wait):
+            refusal = conclude_parked(held, program, wait, house)
+            if refusal is not None:
+                return conclude(held, program, refusal, took_ms, spent_ms, house)
+        case HandBack(delay_s, reason, why):
+            hand_back(held, house, delay_s, reason, why)
+        case Broke(verdict):
+            told = conclude_broken(held, program, verdict, event, house)
+            if told is not None:
+                return conclude_acted(held, program, told, event, spent_ms, house)
+        case _:
+            assert_never(outcome)
+    return None
+
+
+def conclude_acted(
+    held: Claim,
+    program: Program,
+    outcome: Acted,
+    event: dict[str, Any],
+    spent_ms: float,
+    house: House,
+) -> Claim | None:
+    """Commit the step with what follows; the next one when it rides along."""
     rides = rides_along(outcome.plan, program, spent_ms, house)
     settlement = Settlement(
         StepState.COMMITTED,
-        event,
+        event | {"outcome": outcome.outcome},
         output=outcome.output,
         usage=outcome.usage,
         plan=outcome.plan,
@@ -231,6 +229,47 @@ def conclude(
     return None
 
 
+def conclude_parked(held: Claim, program: Program, wait: Wait, house: House) -> Outcome | None:
+    """Park the step; what to conclude instead when its children are too deep or too many."""
+    match park(held, wait, house):
+        case Parked.WOKEN:
+            ring_again(held, house)
+        case Parked.REFUSED:
+            message = "The jobs it asks for would be too deep in their line, or too many."
+            if isinstance(program, Agent):
+                return tool_failed(program, message)
+            return Broke(GiveUp(as_json(ErrorClass.LIMIT, message), ErrorClass.LIMIT))
+        case None:
+            log.info("claim was taken over", job=str(held.job_id), step=held.seq)
+    return None
+
+
+def conclude_broken(
+    held: Claim, program: Program, verdict: Decided, event: dict[str, Any], house: House
+) -> Acted | None:
+    """Try again later, or end the job; a failed call that the model is told of is a done step."""
+    match verdict:
+        case Retry(delay_s, error):
+            hand_back(held, house, delay_s, "retry_scheduled", error)
+        case GiveUp(error, reason):
+            give_up(held, error, reason, event, house)
+        case TellModel(message):
+            # Only an agent's tool is ever told of, and an agent's tool step joins its siblings.
+            return tool_failed(program, message)  # type: ignore[arg-type]
+        case _:
+            assert_never(verdict)
+    return None
+
+
+def give_up(
+    held: Claim, error: dict[str, Any], reason: ErrorClass, event: dict[str, Any], house: House
+) -> None:
+    """End the job here; what it has done so far is kept."""
+    ending = Ending(JobStatus.FAILED, error=error, reason=reason.value)
+    told = event | {"error": error}
+    settle(held, Settlement(StepState.FAILED, told, error=error, ending=ending), house)
+
+
 def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house: House) -> bool:
     """Whether the only next step goes on in this Celery task."""
     if len(plan) != 1 or not house.may_claim.is_set():
@@ -243,94 +282,13 @@ def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house
     )
 
 
-def settle(held: Claim, settlement: Settlement, house: House) -> Settled | None:
-    """Commit, trying again for a while when Postgres is away; None when the claim is not ours."""
-    settled = patiently(house, lambda connection: transitions.commit(connection, held, settlement))
-    if settled is None:
-        log.info("claim was taken over", job=str(held.job_id), step=held.seq, epoch=held.epoch)
-    return settled
-
-
-def hand_back(
-    held: Claim, house: House, delay_s: float, reason: str, error: dict[str, Any] | str
-) -> None:
-    """Make the step ready again after a delay: a failed try when there is an error to show."""
-    is_failed_try = isinstance(error, dict)
-    if isinstance(error, str):
-        log.warning("step handed back", job=str(held.job_id), step=held.seq, reason=error)
-    patiently(
-        house,
-        lambda connection: transitions.release(
-            connection,
-            held,
-            delay_s=delay_s,
-            is_failed_try=is_failed_try,
-            reason=reason,
-            error=error if isinstance(error, dict) else None,
-        ),
-    )
-
-
-def patiently(house: House, write: Callable[[HotConnection], T]) -> T | None:
-    """Write, trying again for a bounded time while Postgres is away. The fence makes that safe."""
-    give_up_at = monotonic() + house.settings.commit_patience_s
-    wait_s = 0.1
-    while True:
-        try:
-            with house.doors.hot() as connection:
-                return write(connection)
-        except Unreachable as error:
-            if not isinstance(error, Busy):
-                house.is_doubtful.set()
-            if monotonic() + wait_s > give_up_at:
-                log.error("a result was not kept", error=str(error))
-                return None
-            sleep(wait_s)
-            wait_s = min(2.0, wait_s * 2)
-
-
-def next_claim(held: Claim, outcome: Acted, settled: Settled) -> Claim:
-    """The claim that the commit took for us, without asking again."""
-    (plan,) = outcome.plan
-    return replace(
-        held,
-        seq=settled.first_seq,
-        kind=plan.kind,
-        name=plan.name,
-        work=plan.work,
-        input=plan.input,
-        epoch=1,
-        attempts=0,
-        losses=0,
-        parent_seq=held.seq,
-        parent_output=outcome.output if plan.kind is StepKind.FUNCTION else None,
-    )
-
-
-def ring_for(held: Claim, plan: tuple[Plan, ...], settled: Settled, house: House) -> None:
-    """Ring for every step that was planned."""
-    house.bell.ring(
-        [
-            Envelope(
-                held.tenant_id,
-                held.job_id,
-                settled.first_seq + n,
-                step.name,
-                JobClass(held.job_class),
-                step.work,
-            )
-            for n, step in enumerate(plan[: settled.planned])
-        ]
-    )
-
-
 def give_up_overdue(running: Running, house: House) -> None:
     """Settle a step that overstays, in the place of the thread that hangs in it."""
     held = running.held
     program = house.registry.find(held.agent)
     log.warning("step overstays", job=str(held.job_id), step=held.seq, name=held.name)
     error = TimeoutError(f"{held.name} took longer than it may.")
-    outcome = Broke(judge_error(error, held, program, house))
+    outcome = clear_up(judge_error(error, held, program, house), held, program, house)
     took_ms = timeout_of(held, program, house) * 1000
     # Its quantum is long over, so nothing rides along.
     conclude(held, program, outcome, took_ms, float("inf"), house)

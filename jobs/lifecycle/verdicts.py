@@ -6,7 +6,9 @@
     rate_limited  told to slow down: never again by itself
     quota         the account is empty: never
     rejected      the request is wrong: never
-    in_doubt      it may have happened, and must not happen twice: a person has to look
+    in_doubt      it may have happened, and must not happen twice: look, or ask a person
+    unanswered    nobody answered in time, and there was no default
+    changed       the code it was begun with is gone, and a person would not go on with the new
     poison        the step took its workers down with it: never again by itself
     bug           code of ours or of a tool raised: told to the model, where there is one
 
@@ -35,6 +37,8 @@ class ErrorClass(StrEnum):
     QUOTA = "quota"
     REJECTED = "rejected"
     IN_DOUBT = "in_doubt"
+    UNANSWERED = "unanswered"
+    CHANGED = "changed"
     TIMEOUT = "timeout"
     LIMIT = "limit"
     POISON = "poison"
@@ -92,13 +96,15 @@ CLASS_BY_NAME = {
 }
 
 HINTS = {
-    ErrorClass.NOT_SENT: "The other side could not be reached. Once it can, submit the job again.",
-    ErrorClass.TRANSIENT: "The connection broke. Submit the job again.",
+    ErrorClass.NOT_SENT: "The other side could not be reached. Once it can, replay the job.",
+    ErrorClass.TRANSIENT: "The connection broke. Replay the job.",
     ErrorClass.SERVER_ERROR: "The other side answered with an error of its own. Try again later.",
     ErrorClass.RATE_LIMITED: "The provider asks to slow down; Stepwell does not press it.",
     ErrorClass.QUOTA: "The account at the provider has no credit left.",
     ErrorClass.REJECTED: "The request was refused as it is. Correct it, or the credentials.",
     ErrorClass.IN_DOUBT: "It may have happened. Look on the other side before doing it again.",
+    ErrorClass.UNANSWERED: "Replay it to ask again, or give the wait a default.",
+    ErrorClass.CHANGED: "Replay it with code that can go on with it, or submit it anew.",
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
     ErrorClass.POISON: "Look at the memory and the logs of the workers that were lost with it.",
@@ -129,7 +135,19 @@ class GiveUp:
     reason: ErrorClass
 
 
-Verdict = Retry | TellModel | GiveUp
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """It may have happened, and must not happen twice: find out, by looking or by asking.
+
+    `otherwise` is what to do when it turns out that it did not.
+    """
+
+    message: str
+    otherwise: Retry | GiveUp
+
+
+Decided = Retry | TellModel | GiveUp
+Verdict = Decided | Doubt
 
 
 def classify(error: BaseException) -> ErrorClass:
@@ -153,7 +171,13 @@ def judge(
     if is_tool and (kind is ErrorClass.BUG or (kind is ErrorClass.TIMEOUT and is_repeatable)):
         return TellModel(f"The tool failed: {describe(error)}")
     if not is_repeatable and kind not in NOTHING_HAPPENED and kind is not ErrorClass.BUG:
-        kind = ErrorClass.IN_DOUBT
+        return Doubt(describe(error), _retry_or_give_up(kind, error, tries, draw))
+    return _retry_or_give_up(kind, error, tries, draw)
+
+
+def _retry_or_give_up(
+    kind: ErrorClass, error: BaseException, tries: int, draw: random.Random
+) -> Retry | GiveUp:
     if tries < TRIES_MORE.get(kind, 0):
         ceiling_s = min(WAIT_MAX_S, WAIT_FIRST_S * 2**tries)
         return Retry(draw.uniform(0.0, ceiling_s), as_json(kind, error))

@@ -1,7 +1,8 @@
 -- release_step: give a claimed step back, to be claimed again after p_delay_s seconds.
 --
 -- p_burns says whether this was a try that failed (a retry verdict) or only a worker that is
--- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit.
+-- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit. A try that may be
+-- repeated has had no effect that matters, so the mark of its beginning goes with it.
 create or replace function stepwell.release_step(
   p_tenant uuid, p_job uuid, p_seq int, p_epoch int,
   p_delay_s double precision, p_burns boolean, p_reason text, p_error jsonb
@@ -23,7 +24,8 @@ begin
 
   update stepwell.checkpoints c
      set state = 'ready', worker_id = null, ready_at = v_until, rung_at = null,
-         attempts = c.attempts + p_burns::int, error = p_error
+         attempts = c.attempts + p_burns::int, error = p_error,
+         effect_epoch = case when not p_burns then c.effect_epoch end
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
      and c.epoch = p_epoch and c.state = 'running'
   returning c.name, c.attempts into v_name, v_attempts;

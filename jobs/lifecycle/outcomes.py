@@ -1,0 +1,47 @@
+"""Outcomes: what a step came to, as values; the attempt branches on them and on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.lifecycle.verdicts import Decided
+from store.transitions import Ending, Plan, Usage, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """The step is done. `outcome` is for people: success, failed or retried."""
+
+    output: Any
+    outcome: str = "success"
+    usage: Usage | None = None
+    plan: tuple[Plan, ...] = ()
+    is_joining: bool = False
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """The step raised; the verdict says what to do about it."""
+
+    verdict: Decided
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The step waits for something, holding nothing."""
+
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The step is for somebody else, or for later. It costs no try."""
+
+    delay_s: float
+    reason: str
+    why: str
+
+
+Outcome = Acted | Broke | Park | HandBack

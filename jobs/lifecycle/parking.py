@@ -1,0 +1,153 @@
+"""Parking: from what a step says it waits for to a wait, and from what came back to a result.
+
+A woken step is claimed like any other, by any worker: what it waited for comes with the claim. It
+is made use of once, by the commit, start or next wait of that claim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from jobs.agent.agent import Agent
+from jobs.agent.registry import Program
+from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
+from jobs.agent.waiting import Wait as Asked
+from jobs.lifecycle.house import House
+from jobs.lifecycle.intake import check_input
+from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Park
+from jobs.lifecycle.results import as_json, conclude_with, tool_failed
+from jobs.lifecycle.verdicts import ErrorClass, GiveUp
+from jobs.lifecycle.verdicts import as_json as error_json
+from store import workers
+from store.states import WaitKind, WaitState
+from store.transitions import Claim, NewChild, Wait, Woken
+
+REVIEW_DECISIONS = ("continue", "fail")
+# How long a step waits for the worker that serves its version, during a deploy.
+OTHER_VERSION_WAIT_S = 2.0
+
+
+# --- parking --------------------------------------------------------------------------------------
+
+
+def wait_for(asked: Asked, house: House) -> Wait:
+    """The wait that a step asks for. Raises a `Refused` when a child cannot be made as it is."""
+    match asked:
+        case Sleep(seconds, until, value):
+            return Wait(
+                WaitKind.TIMER, "sleep", wake_in_s=seconds, wake_at=until, fallback=_kept(value)
+            )
+        case WaitFor(signal, expires_s, default):
+            return Wait(WaitKind.SIGNAL, signal, wake_in_s=expires_s, fallback=_kept(default))
+        case AskUser(question, choices, expires_s, default):
+            prompt: dict[str, Any] = {"ask": question}
+            if choices:
+                prompt["choices"] = list(choices)
+            return Wait(
+                WaitKind.QUESTION,
+                "question",
+                prompt=prompt,
+                wake_in_s=expires_s,
+                fallback=_kept(default),
+            )
+        case Delegate():
+            children = tuple(_bear(each, asked.expires_s, house) for each in asked.children)
+            return Wait(WaitKind.CHILDREN, "children", children=children)
+
+
+def _kept(value: Any) -> dict[str, Any] | None:
+    return None if value is NOTHING else {"value": as_json(value)}
+
+
+def _bear(child: Child, expires_s: float | None, house: House) -> NewChild:
+    program = house.registry.find(child.agent)
+    # The wait ends when the children do, so it is they who must not take longer.
+    limits_s = [each for each in (child.deadline_s, expires_s) if each is not None]
+    return NewChild(
+        id=uuid7(),
+        agent=program.name,
+        agent_version=program.version,
+        input=check_input(program, child.input),
+        steps=program.first_steps(),
+        deadline_in_s=min(limits_s, default=None),
+    )
+
+
+# --- waking ---------------------------------------------------------------------------------------
+
+
+def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
+    """What the step came to by what it was woken by; None when it is to run now."""
+    if woken.kind in (WaitKind.RECONCILE, WaitKind.REVIEW):
+        return _decide(held, woken, program, house)
+    if woken.state is WaitState.EXPIRED or woken.kind is WaitKind.TIMER:
+        if woken.fallback is None:
+            return _unanswered(woken, program)
+        return conclude_with(held, program, woken.fallback["value"], house)
+    return conclude_with(held, program, woken.result, house)
+
+
+def _decide(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
+    decision = (woken.result or {}).get("decision")
+    if decision == "happened":
+        return conclude_with(held, program, woken.result.get("result"), house)
+    if decision in ("again", "continue"):
+        return None
+    kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
+    return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
+
+
+def _unanswered(woken: Woken, program: Program) -> Acted | Broke:
+    message = f"Nothing came in time for the {woken.kind.value} {woken.name!r}."
+    if isinstance(program, Agent):
+        return tool_failed(program, message)
+    kind = ErrorClass.UNANSWERED
+    return Broke(GiveUp(error_json(kind, message), kind))
+
+
+# --- code that has changed ------------------------------------------------------------------------
+
+
+def review_version(held: Claim, program: Program, house: House) -> Park | HandBack | None:
+    """What to do with a job that pins another version of its agent; None when this one will do."""
+    if program.goes_on_with(held.agent_version):
+        return None
+    with house.doors.as_nobody() as tx:
+        is_served = workers.is_served(tx, held.agent, held.agent_version)
+    if is_served:
+        why = f"version {held.agent_version} of {held.agent} is served elsewhere"
+        return HandBack(OTHER_VERSION_WAIT_S, "agent_changed", why)
+    reason = (
+        f"The job was begun with version {held.agent_version} of {held.agent!r}, "
+        f"and only version {program.version} is served."
+    )
+    return Park(review(reason, version=program.version))
+
+
+def is_gone(held: Claim, program: Program) -> bool:
+    """Whether the step was planned by code that had it, and this code has not."""
+    if held.woken is not None and held.woken.kind is WaitKind.REVIEW:
+        return False
+    if isinstance(program, Agent):
+        has_tool = held.kind.value != "tool" or program.find_tool(held.input["tool"]) is not None
+        return not has_tool and held.name != "tool.unknown"
+    return program.name_at(held.input["position"]) != held.name
+
+
+def review_gone(held: Claim) -> Park:
+    """Ask a person about a step whose code is no longer there."""
+    return Park(review(f"The step {held.name!r} is no longer there in {held.agent!r}."))
+
+
+def review(reason: str, version: str | None = None) -> Wait:
+    """Ask a person whether the job may go on with the code as it is now."""
+    prompt = {
+        "ask": "May this job go on with the code as it is now?",
+        "reason": reason,
+        "decisions": list(REVIEW_DECISIONS),
+    }
+    if version is not None:
+        prompt["version"] = version
+    return Wait(WaitKind.REVIEW, "agent_changed" if version else "step_gone", prompt=prompt)

@@ -1,0 +1,67 @@
+"""Results: from what a tool or function returned to what the step keeps and what follows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from jobs.agent.agent import Agent
+from jobs.agent.pipeline import Pipeline
+from jobs.agent.registry import Program
+from jobs.errors import Misdeclared
+from jobs.lifecycle.house import House
+from jobs.lifecycle.outcomes import Acted
+from jobs.lifecycle.shelf import JobShelf
+from store.jsonb import keepable
+from store.states import JobStatus
+from store.transitions import Claim, Ending
+
+# How much of a large output a model still gets to see, in characters.
+PREVIEW_CHARS = 2_000
+
+
+def conclude_with(held: Claim, program: Program, returned: Any, house: House) -> Acted:
+    """The step is done, with this for its result."""
+    if isinstance(program, Pipeline):
+        return _conclude_function(held, program, as_json(returned))
+    output = {"outcome": "success", "content": fit(held, returned, house)}
+    return Acted(output, plan=(program.model_step(),), is_joining=True)
+
+
+def _conclude_function(held: Claim, pipeline: Pipeline, output: Any) -> Acted:
+    following = pipeline.step_after(held.input["position"])
+    if following is None:
+        return Acted(output, ending=Ending(JobStatus.COMPLETED, output=output))
+    return Acted(output, plan=(following,))
+
+
+def tool_failed(agent: Agent, message: str, outcome: str = "failed") -> Acted:
+    """A call that did not work, as the model is told."""
+    output = {"outcome": outcome, "content": message[:PREVIEW_CHARS]}
+    return Acted(keepable(output), outcome=outcome, plan=(agent.model_step(),), is_joining=True)
+
+
+def fit(held: Claim, returned: Any, house: House) -> Any:
+    """What a tool returned as JSON; a large one is kept as an artifact, with a preview here."""
+    content = as_json(returned)
+    text = json.dumps(content)
+    if len(text) <= house.settings.output_bytes_max:
+        return content
+    shelf = JobShelf(house.doors, held, house.cache)
+    kept = shelf.save(f"output-{held.seq}.json", "application/json", text.encode())
+    return {
+        "artifact": str(kept.id),
+        "bytes": kept.size_bytes,
+        "preview": text[:PREVIEW_CHARS],
+        "note": "The output was too large to show whole; it is kept as this artifact.",
+    }
+
+
+def as_json(returned: Any) -> Any:
+    """JSON that Postgres can keep; raises `Misdeclared` for what has none."""
+    try:
+        return keepable(to_jsonable_python(returned, inf_nan_mode="null"))
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise Misdeclared(f"It returned something that cannot be kept as JSON: {error}") from None
