@@ -14,7 +14,7 @@ from broker.publish import Bell
 from broker.settings import BrokerSettings
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import Reconciler
-from scheduler.retention import forget_workers, retire
+from scheduler.retention import retire
 from scheduler.rounds import Round, walk_rounds
 from scheduler.settings import SchedulerSettings
 from scheduler.waking import wake
@@ -41,31 +41,19 @@ def main() -> int:
         return 1
     bell, gauge = Bell(create_app(broker)), Gauge(broker)
 
+    ringing = Round(
+        "dispatch",
+        own.dispatch_every_s,
+        lambda: dispatch(
+            doors, bell, gauge, depth_max=broker.lane_depth_max, again_s=own.ring_again_s
+        ),
+    )
+    reconciler = Reconciler(doors, store.lease_s)
     rounds = [
-        Round(
-            "dispatch",
-            own.dispatch_every_s,
-            lambda: dispatch(
-                doors, bell, gauge, depth_max=broker.lane_depth_max, again_s=own.ring_again_s
-            ),
-        ),
-        Round("reconcile", own.reconcile_every_s, Reconciler(doors, store.lease_s).walk),
-        Round("wake", own.wake_every_s, lambda: wake(doors)),
-        Round(
-            "retire",
-            own.retire_every_s,
-            lambda: retire(
-                doors,
-                kept_s=own.jobs_kept_s,
-                letters_kept_s=own.letters_kept_s,
-                batch=own.retire_batch,
-            ),
-        ),
-        Round(
-            "housekeeping",
-            own.housekeeping_every_s,
-            lambda: forget_workers(doors, own.worker_rows_kept_s),
-        ),
+        ringing,
+        Round("reconcile", own.reconcile_every_s, reconciler.walk, then=ringing),
+        Round("wake", own.wake_every_s, lambda: wake(doors), then=ringing),
+        Round("retire", own.retire_every_s, lambda: retire(doors, own)),
     ]
     log.info("scheduler ready")
     walk_rounds(rounds, stop, store.pulse_file)

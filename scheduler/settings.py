@@ -12,7 +12,7 @@ class SchedulerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STEPWELL_", extra="ignore")
 
     dispatch_every_s: float = Field(default=0.25, gt=0, description="look for steps to ring")
-    reconcile_every_s: float = Field(default=0.5, gt=0, description="look for lost workers")
+    reconcile_every_s: float = Field(default=0.25, gt=0, description="look for lost workers")
     wake_every_s: float = Field(
         default=0.25, gt=0, description="look for timers that have come, and for unheard children"
     )
@@ -24,7 +24,6 @@ class SchedulerSettings(BaseSettings):
     letters_kept_s: float = Field(
         default=90 * 86_400.0, gt=0, description="how long a job with an open dead letter is kept"
     )
-    housekeeping_every_s: float = Field(default=60.0, gt=0)
     ring_again_s: float = Field(
         default=2.0, gt=0, description="a rung step that nobody claimed is rung again after this"
     )

@@ -32,11 +32,12 @@ from broker.settings import BrokerSettings
 from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.intake import Submission, submit
 from jobs.settings import Settings
-from store import checkpoints, migrate
+from store import checkpoints, due, migrate
 from store.embedded import PrivatePostgres, _binary
 from store.settings import StoreSettings
 from store.states import JobStatus
 from store.tenants import DEFAULT_TENANT
+from tests.bench import history
 from tests.bench.processes import resident_mb, running, until
 
 CHAINS = 16
@@ -44,6 +45,8 @@ BARE_HOPS = 150
 STEPS = 100
 CALLS, CALL_S = 1000, 5.0
 PATIENCE_S = 120.0
+PAST_JOBS = 100_000
+RETIRED_S, RETIRE_BATCH = 5.0, 100
 
 ENDED = text("select status from stepwell.jobs where id = any(:ids) and finished_at is not null")
 
@@ -184,6 +187,17 @@ class Bench:
                 self._finish(desk, [self._submit(desk, "caller") for _ in range(CALLS)])
                 return time.perf_counter() - began, resident_mb(worker.pid)
 
+    def retired_per_s(self) -> float:
+        """Ended jobs of ten steps that retention forgets in a second, a batch at a time."""
+        with self.desk() as desk:
+            gone, began = 0, time.perf_counter()
+            while time.perf_counter() - began < RETIRED_S:
+                with desk.doors.as_operator("bench") as tx:
+                    gone += due.retire_jobs(
+                        tx, kept_s=86_400.0, letters_kept_s=86_400.0, limit=RETIRE_BATCH
+                    )
+            return gone / (time.perf_counter() - began)
+
     # --- small things -----------------------------------------------------------------------------
 
     def _submit(self, desk: Desk, name: str) -> UUID:
@@ -223,6 +237,10 @@ def measure(bench: Bench) -> dict[str, float]:
     with console.status("overhead"):
         early, late = bench.overhead_ms()
     figures |= {"overhead_ms_seq10": round(early, 3), "overhead_ms_seq1000": round(late, 3)}
+    with console.status(f"a past of {PAST_JOBS:,} jobs"):
+        history.put_down(bench.postgres.admin_url, PAST_JOBS)
+    note("durable_steps_per_s_with_a_past", lambda: bench.steps_per_s("past", 9))
+    note("jobs_retired_per_s", bench.retired_per_s)
     with console.status("in flight"):
         makespan_s, rss_mb = bench.inflight()
     figures |= {"inflight_makespan_s": round(makespan_s, 2), "inflight_rss_mb": round(rss_mb, 1)}
@@ -237,6 +255,8 @@ ROWS = {
     "pg_commits_per_s": "single-row commits of this Postgres (/s)",
     "overhead_ms_seq10": "between two steps, around step 10 (ms)",
     "overhead_ms_seq1000": "between two steps, around step 1,000 (ms)",
+    "durable_steps_per_s_with_a_past": f"the same, after {PAST_JOBS * 10:,} old steps (/s)",
+    "jobs_retired_per_s": "old jobs of 10 steps that retention forgets (/s)",
     "inflight_makespan_s": f"{CALLS:,} calls of {CALL_S:.0f} s in one worker (s)",
     "inflight_rss_mb": "the memory of that worker (MB)",
 }
