@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from time import monotonic
+from typing import Any, TypeVar
 from uuid import UUID
 
 from redis import Redis
+from sqlalchemy import text
 
 from broker.app import create_app
 from broker.lanes import lanes_of
@@ -23,9 +26,18 @@ from jobs.lifecycle.loop import Loop
 from jobs.lifecycle.pace import Pace
 from jobs.settings import Settings
 from scheduler.dispatch import dispatch
-from store.rows import JobRow
-from store.states import Work
+from scheduler.reconcile import stop_due
+from scheduler.waking import wake
+from store import due, letters, transitions, waits
+from store.rows import CheckpointRow, JobRow, LetterRow, WaitRow
+from store.states import QUESTIONS, StepKind, WaitState, Work
+from store.transitions import Start
+from store.waits import Answered, Sent
 from tests.processes import Viewer
+from tests.running import eventually
+from tests.stepping import Stepper
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -57,15 +69,41 @@ class Household:
         self.redis = Redis.from_url(self.redis_url)
 
     def run(self, job_id: UUID, timeout_s: float = 30.0) -> JobRow:
-        """Answer rings until the job has ended; the dispatch round walks along."""
+        """Answer rings until the job has ended; the scheduler's rounds walk along."""
+        self.run_until(lambda: self.viewer.job(job_id).status.is_ended, timeout_s)
+        return self.viewer.job(job_id)
+
+    def run_until(self, condition: Callable[[], T], timeout_s: float = 30.0) -> T:
+        """Answer rings until the condition is truthy, and return it."""
         give_up_at = monotonic() + timeout_s
-        while not (job := self.viewer.job(job_id)).status.is_ended:
-            assert monotonic() < give_up_at, f"still {job.status}"
+        while not (found := condition()):
+            assert monotonic() < give_up_at, f"not within {timeout_s} s; last seen: {found!r}"
             if not self.answer_rings():
-                self.dispatch()
+                self.walk_rounds()
                 Event().wait(0.02)
         assert not self.raised, self.raised
-        return job
+        return found
+
+    def run_until_parked(self, job_id: UUID, count: int = 1) -> list[WaitRow]:
+        """Answer rings until so many steps of the job wait, and nothing runs; their waits."""
+
+        def are_parked() -> list[WaitRow]:
+            parked = pending(self.viewer, job_id)
+            is_quiet = not self.house.watch.is_busy
+            return parked if len(parked) == count and is_quiet else []
+
+        return self.run_until(are_parked)
+
+    def run_step(self, job_id: UUID, seq: int = 1) -> None:
+        """Answer one ring for the step, and wait until it is answered."""
+        attempt(self.viewer.tenant_id, job_id, seq, self.house)
+
+    def walk_rounds(self) -> None:
+        """What a scheduler does time and again, but for recovering from lost workers."""
+        doors = self.viewer.desk.doors
+        wake(doors)
+        stop_due(doors)
+        self.dispatch()
 
     def answer(self, tenant_id: UUID, job_id: UUID, seq: int) -> Thread:
         """Answer one ring, in a thread that nothing waits for: some of them hang on purpose."""
@@ -105,3 +143,71 @@ class Household:
         self.house.loop.close()
         self.house.bell.close()
         self.redis.close()
+
+
+# --- what people and others do about jobs ---------------------------------------------------------
+
+
+def waits_of(viewer: Viewer, job_id: UUID) -> list[WaitRow]:
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        return waits.list_of(tx, job_id)
+
+
+def pending(viewer: Viewer, job_id: UUID) -> list[WaitRow]:
+    return [wait for wait in waits_of(viewer, job_id) if wait.state is WaitState.PENDING]
+
+
+def answer(viewer: Viewer, job_id: UUID, said: Any) -> WaitRow:
+    """Answer the one question that the job asks at this moment; returns the question."""
+    (asked,) = [wait for wait in pending(viewer, job_id) if wait.kind in QUESTIONS]
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        found = waits.answer(tx, viewer.tenant_id, job_id, asked.seq, asked.n, said, by="test")
+    assert found is Answered.ANSWERED
+    return asked
+
+
+def decide(viewer: Viewer, job_id: UUID, decision: str, **more: Any) -> WaitRow:
+    """Answer a reconcile or review question."""
+    return answer(viewer, job_id, {"decision": decision} | more)
+
+
+def send(viewer: Viewer, job_id: UUID, name: str, payload: Any = None) -> None:
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        sent = waits.send_signal(tx, viewer.tenant_id, job_id, name, payload)
+    assert sent is Sent.ACCEPTED
+
+
+def letter_of(viewer: Viewer, job_id: UUID) -> LetterRow:
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        return letters.read(tx, job_id)
+
+
+def replay(viewer: Viewer, job_id: UUID) -> UUID:
+    """Replay the job's dead letter with the agent as it is served; returns the new job."""
+    version = viewer.desk.registry.find(viewer.job(job_id).agent).version
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        made, new_id = letters.replay(tx, viewer.tenant_id, job_id, version=version, by="test")
+    assert made is letters.Replayed.MADE
+    return new_id
+
+
+def tool_steps(viewer: Viewer, job_id: UUID) -> list[CheckpointRow]:
+    return [step for step in viewer.steps(job_id) if step.kind is StepKind.TOOL]
+
+
+# --- workers that go away -------------------------------------------------------------------------
+
+
+def lose_worker(viewer: Viewer, job_id: UUID, seq: int, *, begun: bool) -> None:
+    """A worker claims the step, begins its effect or not, and is never heard of again."""
+    doors = viewer.desk.doors
+    hand = Stepper(doors, viewer.tenant_id)
+    worker_id = hand.start_worker()
+    held = eventually(lambda: hand.claim(job_id, seq, worker_id))
+    if begun:
+        with doors.hot() as connection:
+            assert transitions.start_effect(connection, held) is Start.GO
+    with doors.as_operator("test") as tx:
+        lost = text("update stepwell.workers set state = 'lost' where id = :id")
+        tx.execute(lost, {"id": worker_id})
+        due.recover_lost(tx, lease_s=3600.0)

@@ -27,7 +27,22 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from jobs import Agent, Limits, Pipeline, StepContext, ToolContext, ToolFailed, tool
+from jobs import (
+    Agent,
+    AskUser,
+    Child,
+    Delegate,
+    Found,
+    Limits,
+    Pipeline,
+    Sleep,
+    StepContext,
+    ToolContext,
+    ToolFailed,
+    WaitFor,
+    tool,
+)
+from store.errors import Unreachable
 
 GATE_S_MAX = 60.0
 
@@ -64,6 +79,12 @@ def pass_gate(name: str) -> None:
         if monotonic() > give_up_at:
             raise RuntimeError(f"nobody opened the gate {name!r}")
         Event().wait(0.01)
+
+
+def heard(name: str) -> str:
+    """What the test has said about the world under this name; nothing at first."""
+    said = Path(os.environ["TEST_LEDGER"]).with_name(f"say-{name}")
+    return said.read_text() if said.exists() else ""
 
 
 # --- tools ----------------------------------------------------------------------------------------
@@ -327,6 +348,205 @@ def count_up(value: Any) -> Any:
 
 walk = Pipeline(name="walk", steps=[first, second, third, fourth], input_type=Walk)
 count = Pipeline(name="count", steps=[count_up], repeat=20)
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+def _pay(ctx: ToolContext, amount: Any) -> str:
+    """Pay, as the world allows; a repetition shows in the ledger."""
+    note(f"pay {amount} {ctx.key}")
+    match heard("world"):
+        case "reset":
+            raise ConnectionResetError(104, "Connection reset by peer")
+        case "refuse":
+            raise ConnectionRefusedError(111, "Connection refused")
+        case "reject":
+            raise ValueError("that is no amount")
+        case "hold":
+            pass_gate("pay")
+        case "lose the store":
+            raise Unreachable("Postgres does not answer.")
+    return f"paid {amount}"
+
+
+def look_up_payment(key: str) -> Found | None:
+    """Look whether it was paid, as far as the test has said."""
+    note(f"look {key}")
+    match heard("lookup"):
+        case "found":
+            return Found("paid before")
+        case "nonsense":
+            return "paid"  # type: ignore[return-value]
+        case "unkeepable":
+            return Found(object())
+        case "exit":
+            sys.exit(3)
+        case "raise":
+            raise RuntimeError("the bank is closed")
+    return None
+
+
+async def look_up_softly(key: str) -> Found | None:
+    await asyncio.sleep(0)
+    return look_up_payment(key)
+
+
+@tool(effect="external", idempotency="none")
+def pay(ctx: ToolContext, amount: Any) -> str:
+    """Pay, and nobody can look whether it was paid."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="external", idempotency="none", lookup=look_up_payment)
+def pay_traced(ctx: ToolContext, amount: Any) -> str:
+    """Pay where one can look."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="external", idempotency="key")
+def pay_once(ctx: ToolContext, amount: Any) -> str:
+    """Pay where the key makes it happen once."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="external", idempotency="key", lookup=look_up_softly)
+def pay_once_traced(ctx: ToolContext, amount: Any) -> str:
+    """Pay where the key makes it happen once, and one can look."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="external", idempotency="none", timeout_s=0.3)
+def pay_in_haste(ctx: ToolContext, amount: Any) -> str:
+    """Pay, with little time for it."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="external", idempotency="none", timeout_s=0.3, lookup=look_up_payment)
+def pay_in_haste_traced(ctx: ToolContext, amount: Any) -> str:
+    """Pay where one can look, with little time for it."""
+    return _pay(ctx, amount)
+
+
+@tool(effect="read")
+def peek(ctx: ToolContext, gate: str) -> str:
+    """Look at the world, which changes nothing."""
+    note(f"peek {ctx.key}")
+    pass_gate(gate)
+    return "seen"
+
+
+@tool(effect="read")
+async def dream(ctx: ToolContext) -> str:
+    """Take a minute, on the loop."""
+    note(f"dream {ctx.key}")
+    await asyncio.sleep(60)
+    return "a dream"
+
+
+def reckon(value: Any) -> int:
+    return 7
+
+
+payer = Agent(
+    name="payer",
+    model=FunctionModel(follow_script, model_name="script"),
+    instructions="Follow the script.",
+    tools=(
+        pay, pay_traced, pay_once, pay_once_traced, pay_in_haste, pay_in_haste_traced,
+        peek, dream, echo,
+    ),
+    input_type=Script,
+)  # fmt: skip
+till = Pipeline(name="till", steps=[reckon, pay])
+advance = Pipeline(name="advance", steps=[pay, reckon])
+traced_till = Pipeline(name="traced_till", steps=[reckon, pay_traced])
+
+
+# --- waits ----------------------------------------------------------------------------------------
+
+
+def make_wait(asked: dict[str, Any]) -> Any:
+    """The wait that is asked for, by its class and fields; anything else is the result itself."""
+    kind, more = asked.get("wait"), {k: v for k, v in asked.items() if k != "wait"}
+    if kind == "Delegate":
+        children = [Child(**child) for child in more.pop("children")]
+        return Delegate(*children, **more)
+    kinds = {"Sleep": Sleep, "WaitFor": WaitFor, "AskUser": AskUser}
+    return kinds[kind](**more) if kind in kinds else asked
+
+
+@tool(effect="read")
+def wish(wait: dict[str, Any]) -> Any:
+    """Wait for whatever is asked for."""
+    return make_wait(wait)
+
+
+@tool(effect="read")
+async def wish_softly(wait: dict[str, Any]) -> Any:
+    """Wait for whatever is asked for, out of a coroutine."""
+    await asyncio.sleep(0)
+    return make_wait(wait)
+
+
+@tool(effect="external", idempotency="none")
+def pay_and_wish(ctx: ToolContext, wait: dict[str, Any]) -> Any:
+    """Change the world, and then wait."""
+    note(f"pay {ctx.key}")
+    return make_wait(wait)
+
+
+class Wishes(BaseModel):
+    """What to wait for, in this order."""
+
+    waits: list[dict[str, Any]]
+
+
+def begin_wishing(ctx: StepContext) -> Any:
+    note(f"wish {ctx.key}")
+    return make_wait(ctx.input.waits[0])
+
+
+def go_on_wishing(ctx: StepContext, value: Any) -> Any:
+    note(f"got {json.dumps(value)}")
+    return make_wait(ctx.input.waits[1]) if len(ctx.input.waits) > 1 else value
+
+
+def tell_wish(value: Any) -> Any:
+    return {"got": value}
+
+
+wisher = Agent(
+    name="wisher",
+    model=FunctionModel(follow_script, model_name="script"),
+    instructions="Follow the script.",
+    tools=(wish, wish_softly, pay_and_wish, echo, peek),
+    input_type=Script,
+)
+wishing = Pipeline(
+    name="wishing", steps=[begin_wishing, go_on_wishing, tell_wish], input_type=Wishes
+)
+
+
+# --- models that take long, and code that changes -------------------------------------------------
+
+
+async def ponder(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Think for a minute."""
+    note("ponder")
+    await asyncio.sleep(60)
+    return ModelResponse(parts=[TextPart("42")])
+
+
+thinker = Agent(
+    name="thinker", model=FunctionModel(ponder, model_name="ponder"), instructions="Think."
+)
+# A deploy: the same name, and one step more where the variable is set.
+deployed = Pipeline(
+    name="deployed",
+    steps=[first, second, *([third] if os.environ.get("TEST_DEPLOY") == "new" else [])],
+    input_type=Walk,
+)
 
 
 def as_input(*turns: list[tuple[str, Any]], answer: str = "done") -> dict[str, Any]:

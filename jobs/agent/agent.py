@@ -33,12 +33,13 @@ class Ask(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one job of an agent may use before it is stopped."""
+    """What one job of an agent may use before it is stopped; `deadline_s` counts from submission."""
 
     model_steps_max: int = 50
     tool_calls_per_turn_max: int = 32
     failed_tools_max: int = 10
     model_timeout_s: float | None = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class Agent:
             raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
         check_accepts(self.name, self.accepts)
         _ = self.answer_tool  # complains now about an output type that cannot be
+
+    @property
+    def deadline_s(self) -> float | None:
+        return self.limits.deadline_s
 
     @property
     def step_name(self) -> str:

@@ -34,7 +34,8 @@ class Pipeline:
 
     The first is given the job's input, every other what the one before it returned, as JSON. What
     the last returns is the job's output. A step that raises is tried again by its error's class;
-    `work` says whether the steps wait or compute; `repeat` runs the whole list that many times.
+    `work` says whether the steps wait or compute; `repeat` runs the whole list that many times;
+    a job that is not done `deadline_s` after its submission expires.
 
     A step may be a `Tool`, for what it says about itself: its effect, its idempotency and lookup,
     its timeout and work, its process. It takes `(value)` or nothing, after its context. What is not
@@ -49,6 +50,7 @@ class Pipeline:
     work: Work | Literal["waits", "computes"] = Work.WAITS
     timeout_s: float = 60.0
     repeat: int = 1
+    deadline_s: float | None = None
     description: str = ""
     accepts: Sequence[str] = ()
 

@@ -129,8 +129,8 @@ class Child:
 class Delegate:
     """Make jobs for other agents, and go on when all of them have ended, however they did.
 
-    The result is a list in their order of `{"job_id", "status", "output", "error"}`.
-    Raises `Misdeclared`.
+    The result is a list in their order of `{"job_id", "status", "output", "error"}`. What has not
+    ended after `expires_s` ends as `expired`. Raises `Misdeclared`.
     """
 
     children: tuple[Child, ...]

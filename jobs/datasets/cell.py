@@ -57,8 +57,8 @@ def claim_standard_output() -> int:
 
 def attempt(order: dict[str, Any], walls: dict[str, bool]) -> dict[str, Any]:
     """Confine this process as ordered and run the errand; notes in `walls` which locks hold."""
-    enter_packages("jobs.datasets")
-    from jobs.datasets import locks
+    enter_packages("jobs.confinement")
+    from jobs.confinement import locks
 
     locks.limit_resources(order["limits"])
     walls["network"] = locks.leave_the_network()

@@ -25,24 +25,19 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jobs.confinement.follow import Ending, follow, start_child
 from jobs.datasets import errors
 from jobs.datasets.folders import scratch_folder
 
 CELL = Path(__file__).with_name("cell.py")
 MIB = 1024 * 1024
-PIPE_READ_BYTES = 256 * 1024
-STDERR_BYTES_KEPT = 8 * 1024
 
 
 class ConfinementError(RuntimeError):
@@ -116,40 +111,21 @@ def run_confined(
             "writable": [str(folder), *(str(path.resolve()) for path in writable)],
             "parent_pid": os.getpid(),
         }
-        with _start_child(folder, order) as child:
-            ending = _follow(child, limits, deadline=started + limits.wall_clock_s)
-    return _judge(ending, limits, elapsed_s=time.monotonic() - started)
+        answer = bytearray()
 
+        def hear(data: bytes) -> bool:
+            answer.extend(data)
+            return False  # whatever it leaves running is waited for, and told as taking too long
 
-@dataclass
-class _Ending:
-    """How the child ended, before anyone has judged it."""
-
-    answer: bytes = b""
-    stderr: bytes = b""
-    exit_code: int = 0
-    too_long: bool = False
-    too_much: bool = False
-
-
-def _start_child(folder: Path, order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-    """Start the child with its order on a file as standard input, so that no pipe can fill up."""
-    order_file = folder / "order.json"
-    order_file.write_text(json.dumps(order), encoding="utf-8")
-    try:
-        with order_file.open("rb") as stdin:
-            return subprocess.Popen(
-                [sys.executable, "-I", "-X", "utf8", str(CELL)],
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=folder,
-                env=_bare_environment(folder),
-                start_new_session=True,
-                umask=0o077,
+        environment = _bare_environment(folder)
+        with start_child(CELL, order, environment=environment, folder=folder, umask=0o077) as child:
+            ending = follow(
+                child,
+                hear,
+                give_up_at=started + limits.wall_clock_s,
+                answer_bytes_max=limits.answer_bytes,
             )
-    finally:
-        order_file.unlink()
+    return _judge(ending, bytes(answer), limits, elapsed_s=time.monotonic() - started)
 
 
 def _bare_environment(folder: Path) -> dict[str, str]:
@@ -168,60 +144,14 @@ def _bare_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _follow(child: subprocess.Popen[bytes], limits: Limits, *, deadline: float) -> _Ending:
-    """Read until the child is gone, says too much or takes too long; then end all of it.
-
-    Its stderr closes only when it exits, so killing the group afterwards cannot change its code.
-    """
-    ending = _Ending()
-    try:
-        _read_until_closed(child, ending, limits.answer_bytes, deadline)
-    finally:
-        _kill_group(child)  # before it is reaped, while its number can mean nobody else
-    ending.exit_code = child.wait()
-    return ending
-
-
-def _read_until_closed(
-    child: subprocess.Popen[bytes], ending: _Ending, answer_bytes_max: int, deadline: float
-) -> None:
-    answer: list[bytes] = []
-    size = 0
-    with selectors.DefaultSelector() as selector:
-        for stream in filter(None, (child.stdout, child.stderr)):
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map() and not ending.too_much:
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready and time.monotonic() >= deadline:
-                ending.too_long = True
-                return
-            for key, _ in ready:
-                data = os.read(key.fd, PIPE_READ_BYTES)
-                if not data:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is child.stdout:
-                    answer.append(data)
-                    size += len(data)
-                    ending.too_much = size > answer_bytes_max
-                else:
-                    ending.stderr = (ending.stderr + data)[-STDERR_BYTES_KEPT:]
-    ending.answer = b"".join(answer)
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it started; all of it is in a session of its own."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-
-
-def _judge(ending: _Ending, limits: Limits, *, elapsed_s: float) -> Outcome:
+def _judge(ending: Ending, said: bytes, limits: Limits, *, elapsed_s: float) -> Outcome:
     """Turn an ending into an outcome, or raise what it amounts to."""
     if ending.too_long:
         raise TimedOut(f"took longer than {limits.wall_clock_s:g} s")
     if ending.too_much:
         raise Crashed(f"answered more than {limits.answer_bytes:,} bytes")
     try:
-        answer = json.loads(ending.answer)
+        answer = json.loads(said)
     except ValueError:
         _explain_death(ending, limits)
     if "value" not in answer:
@@ -243,16 +173,16 @@ def _raise_what_it_said(answer: Mapping[str, Any], limits: Limits) -> NoReturn:
     raise Crashed(answer["failed"])
 
 
-def _explain_death(ending: _Ending, limits: Limits) -> NoReturn:
+def _explain_death(ending: Ending, limits: Limits) -> NoReturn:
     """A child that said nothing: what the exit code and its last words tell."""
-    last_words = ending.stderr.decode("utf-8", "replace").strip()
     if ending.exit_code == -signal.SIGXCPU:
         raise TimedOut(f"used more than {limits.cpu_s} s of processor time")
-    if "bad_alloc" in last_words or "MemoryError" in last_words:
-        raise OutOfMemory(_memory_message(limits))
     if ending.exit_code == -signal.SIGKILL:  # not by us: the system was out of memory, or a limit
         raise OutOfMemory("was killed by the system, most likely for want of memory")
-    raise Crashed(f"ended with code {ending.exit_code}: {last_words[-1000:] or 'no last words'}")
+    if ending.ran_out_of_memory:
+        raise OutOfMemory(_memory_message(limits))
+    last_words = ending.last_words[-1000:] or "no last words"
+    raise Crashed(f"ended with code {ending.exit_code}: {last_words}")
 
 
 def _memory_message(limits: Limits) -> str:

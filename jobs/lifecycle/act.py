@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, assert_never
 
 from pydantic import ValidationError
@@ -22,9 +23,10 @@ from jobs.agent.turn import Answer, Call, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
 from jobs.lifecycle.effects import begin, find_tool
+from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
-from jobs.lifecycle.parking import is_gone, review_gone, wait_for
+from jobs.lifecycle.parking import wait_for
 from jobs.lifecycle.results import conclude_with, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
@@ -45,8 +47,6 @@ class LimitReached(StepwellError):
 
 def act(held: Claim, program: Program, house: House) -> Acted | Park:
     """Run the step. Raises whatever the model, the tool or the function raised."""
-    if is_gone(held, program):
-        return review_gone(held)
     match program:
         case Pipeline():
             return _run_function(held, program, house)
@@ -67,9 +67,9 @@ def timeout_of(held: Claim, program: Program, house: House) -> float:
 
 
 def _usual_timeout_of(held: Claim, program: Program, house: House) -> float:
-    if isinstance(program, Pipeline):
+    if isinstance(program, Pipeline) and held.kind is StepKind.FUNCTION:
         return program.timeout_at(held.input["position"])
-    if held.kind is StepKind.MODEL:
+    if isinstance(program, Agent) and held.kind is StepKind.MODEL:
         # The call has its own limit; the watch is for a client that does not keep it.
         return (program.limits.model_timeout_s or house.settings.model_timeout_s) + 10.0
     tool = find_tool(held, program)
@@ -165,8 +165,12 @@ def _call_tool(held: Claim, agent: Agent, house: House) -> Acted | Park:
         text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in said[:10])
         return tool_failed(agent, f"The arguments do not fit: {text}", outcome="retried")
     context = _context(held, agent, house)
+    call = partial(tool.call_with, context, args)
+    if tool.process:
+        limit_s = timeout_of(held, agent, house)
+        call = partial(call_in_child, tool, context, held.input["args"], timeout_s=limit_s)
     try:
-        returned = _run(held, tool, agent, house, lambda: tool.call_with(context, args))
+        returned = _run(held, tool, agent, house, call)
         return _follow(held, agent, returned, house)
     except (ToolFailed, Refused) as error:
         return tool_failed(agent, str(error))
@@ -199,7 +203,10 @@ def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted | Park
     context = _context(held, pipeline, house)
     value = context.input.model_dump(mode="json") if position == 0 else held.parent_output
     tool = pipeline.tool_at(position)
-    call = lambda: pipeline.call(position, context, value)  # noqa: E731
+    call = partial(pipeline.call, position, context, value)
+    if tool is not None and tool.process:
+        limit_s = timeout_of(held, pipeline, house)
+        call = partial(step_in_child, tool, context, value, timeout_s=limit_s)
     return _follow(held, pipeline, _run(held, tool, pipeline, house, call), house)
 
 

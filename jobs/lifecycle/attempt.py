@@ -13,6 +13,8 @@ A call that may have happened already is never made again without a word (effect
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, assert_never
 from uuid import UUID
@@ -26,7 +28,7 @@ from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
 from jobs.lifecycle.effects import Stopping, find_out, find_tool, is_in_doubt, is_repeatable
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
-from jobs.lifecycle.parking import resume, review_version
+from jobs.lifecycle.parking import is_gone, resume, review_gone, review_version
 from jobs.lifecycle.results import tool_failed
 from jobs.lifecycle.settling import hand_back, next_claim, park, ring_again, ring_for, settle
 from jobs.lifecycle.verdicts import (
@@ -51,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 # How long a step of an agent that is not known here waits before somebody else is asked.
 UNKNOWN_AGENT_WAIT_S = 15.0
+# How long a step waits that could not be looked into because Postgres was away.
+UNREACHABLE_WAIT_S = 2.0
 # After so many workers were lost with a step, it is the step.
 LOSSES_MAX = 5
 
@@ -87,12 +91,19 @@ def claim(
 
 
 def run_or_give_up(held: Claim, house: House, began: float) -> Claim | None:
-    """Run the step; when the engine itself stumbles over it, end the job and raise.
+    """Run the step, and the next one when it rides along is returned."""
+    with ending_on_bug(held, house):
+        return run(held, house, began)
+
+
+@contextmanager
+def ending_on_bug(held: Claim, house: House) -> Iterator[None]:
+    """End the job when the engine itself stumbles over the step, and raise.
 
     The worker is well and beats on, so a step that it only dropped would never come free.
     """
     try:
-        return run(held, house, began)
+        yield
     except Exception as error:
         told = as_json(ErrorClass.BUG, type(error).__name__)
         give_up(held, told, ErrorClass.BUG, {"seq": held.seq, "name": held.name}, house)
@@ -119,18 +130,37 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
 
 
 def perform(held: Claim, program: Program, house: House) -> Outcome:
-    """What the step comes to: by what it was woken by, by what is known of its call, or by acting.
-
-    Whatever is raised is turned into a verdict.
-    """
+    """What the step comes to: by what is known without acting, or else by acting."""
     try:
-        return (
-            review_version(held, program, house)
-            or (resume(held, held.woken, program, house) if held.woken else None)
-            or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
-            or (Broke(poisonous(held.losses)) if held.losses >= LOSSES_MAX else None)
-            or act(held, program, house)
-        )
+        return foresee(held, program, house) or try_to_act(held, program, house)
+    except Unreachable as error:
+        # Nothing was tried, so this is no failed try, and a call in doubt stays in doubt.
+        return HandBack(UNREACHABLE_WAIT_S, "store_unreachable", str(error))
+
+
+def foresee(held: Claim, program: Program, house: House) -> Outcome | None:
+    """What the step comes to by what it was woken by, or by what is known of its call.
+
+    None when it is to act now. Raises `Unreachable`.
+    """
+    return (
+        review_version(held, program, house)
+        or (resume(held, held.woken, program, house) if held.woken else None)
+        or (review_gone(held) if is_gone(held, program) else None)
+        or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
+        or (Broke(poisonous(held.losses)) if held.losses >= LOSSES_MAX else None)
+    )
+
+
+def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park | None:
+    """What came of a call that an earlier claim began, and nobody has told of since."""
+    return find_out(held, program, "It was begun, and what came of it was never recorded.", house)
+
+
+def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
+    """Act; whatever is raised is turned into a verdict."""
+    try:
+        return act(held, program, house)
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
     except Stopping as error:
@@ -148,16 +178,14 @@ def perform(held: Claim, program: Program, house: House) -> Outcome:
         return clear_up(judge_error(error, held, program, house), held, program, house)
 
 
-def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park | None:
-    """What came of a call whose worker went before it could tell."""
-    return find_out(held, program, "The worker that made this call is gone.", house)
-
-
-def clear_up(verdict: Verdict, held: Claim, program: Program, house: House) -> Outcome:
+def clear_up(
+    verdict: Verdict, held: Claim, program: Program, house: House, *, is_over: bool = True
+) -> Outcome:
     """A verdict as an outcome; of a call in doubt, what is found out about it."""
     if not isinstance(verdict, Doubt):
         return Broke(verdict)
-    return find_out(held, program, verdict.message, house) or Broke(verdict.otherwise)
+    found = find_out(held, program, verdict.message, house, is_over=is_over)
+    return found or Broke(verdict.otherwise)
 
 
 def judge_error(error: BaseException, held: Claim, program: Program, house: House) -> Verdict:
@@ -285,10 +313,12 @@ def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house
 def give_up_overdue(running: Running, house: House) -> None:
     """Settle a step that overstays, in the place of the thread that hangs in it."""
     held = running.held
-    program = house.registry.find(held.agent)
     log.warning("step overstays", job=str(held.job_id), step=held.seq, name=held.name)
-    error = TimeoutError(f"{held.name} took longer than it may.")
-    outcome = clear_up(judge_error(error, held, program, house), held, program, house)
-    took_ms = timeout_of(held, program, house) * 1000
-    # Its quantum is long over, so nothing rides along.
-    conclude(held, program, outcome, took_ms, float("inf"), house)
+    with ending_on_bug(held, house):
+        program = house.registry.find(held.agent)
+        error = TimeoutError(f"{held.name} took longer than it may.")
+        verdict = judge_error(error, held, program, house)
+        outcome = clear_up(verdict, held, program, house, is_over=False)
+        took_ms = timeout_of(held, program, house) * 1000
+        # Its quantum is long over, so nothing rides along.
+        conclude(held, program, outcome, took_ms, float("inf"), house)

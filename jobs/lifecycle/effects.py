@@ -4,13 +4,17 @@
     started   the mark of `begin`, made by the claim that makes the call
     result    the commit
 
-A step that was started and has no result may have happened. If a repetition does no harm (`safe`,
-or `key`, since the key is the same), it runs again. A tool that can look is asked. Otherwise a
-person is: the call is never made a second time without a word, and never skipped without one.
+A step that was started and has no result may have happened. A tool that can look is asked. If a
+repetition does no harm (`safe`, or `key`, since the key is the same), it runs again. Otherwise a
+person is asked: the call is never made a second time without a word, and never skipped without one.
+
+A lookup that finds nothing is believed only when the call is over. A thread that hangs in a call
+may make it yet.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import json
@@ -21,15 +25,15 @@ import structlog
 from jobs.agent.agent import Agent
 from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
-from jobs.agent.tool import Found, Tool
+from jobs.agent.tool import Found, Lookup, Tool
 from jobs.errors import StepwellError
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
+from jobs.lifecycle.parking import what_woke
 from jobs.lifecycle.results import conclude_with
 from jobs.lifecycle.settling import patiently
 from jobs.lifecycle.verdicts import describe
 from store import transitions
-from store.errors import Unreachable
 from store.states import StepKind, WaitKind
 from store.transitions import Claim, Start, Wait
 
@@ -43,11 +47,15 @@ class Stopping(StepwellError):
     """The job is to end, so nothing is begun any more."""
 
 
+class NotBegun(StepwellError):
+    """Nobody knows whether this claim still holds, so the call was not made."""
+
+
 def find_tool(held: Claim, program: Program) -> Tool | None:
     """The tool this step calls, if it calls one that exists."""
-    if isinstance(program, Pipeline):
+    if isinstance(program, Pipeline) and held.kind is StepKind.FUNCTION:
         return program.tool_at(held.input["position"])
-    if held.kind is StepKind.TOOL and isinstance(program, Agent):
+    if isinstance(program, Agent) and held.kind is StepKind.TOOL:
         return program.find_tool(held.input["tool"])
     return None
 
@@ -59,13 +67,15 @@ def is_repeatable(held: Claim, program: Program) -> bool:
 
 
 def begin(held: Claim, tool: Tool, house: House) -> None:
-    """Mark that the effect begins now, or raise: `Stopping`, or `Unreachable` when nobody knows
-    whether this claim still holds. A read has no effect, and needs no mark."""
+    """Mark that the effect begins now, or raise `Stopping` or `NotBegun`.
+
+    A read has no effect, and needs no mark.
+    """
     if tool.effect == "read":
         return
     started = patiently(house, lambda connection: transitions.start_effect(connection, held))
     if started is None:
-        raise Unreachable("The start of the call could not be written, so it was not made.")
+        raise NotBegun("The start of the call could not be written, so it was not made.")
     if started is Start.STOP:
         raise Stopping("The job is to end; the call was not made.")
 
@@ -74,45 +84,55 @@ def is_in_doubt(held: Claim, program: Program) -> bool:
     """Whether an earlier claim began the effect, and nobody has said since what came of it."""
     if held.effect_epoch is None:
         return False
-    woken = held.woken
+    woken = what_woke(held)
     if woken is not None and woken.kind is WaitKind.RECONCILE:
         return False
     tool = find_tool(held, program)
     return tool is not None and (tool.idempotency == "none" or tool.lookup is not None)
 
 
-def find_out(held: Claim, program: Program, reason: str, house: House) -> Acted | Park | None:
-    """What came of a call in doubt: its result, None when it did not happen, or a question."""
+def find_out(
+    held: Claim, program: Program, reason: str, house: House, *, is_over: bool = True
+) -> Acted | Park | None:
+    """What came of a call in doubt: its result, None when it may be made again, or a question.
+
+    `is_over` says that whoever made the call is not at it any more.
+    """
     tool = find_tool(held, program)
     if tool is not None and tool.lookup is not None:
         try:
-            found = look_up(tool, held.key, house)
+            found = look_up(tool.lookup, held.key, house)
+            if found is not None:
+                return conclude_with(held, program, found.result, house)
         except Exception as error:  # noqa: BLE001 - whatever it raises, nobody knows
             log.warning("lookup failed", job=str(held.job_id), step=held.seq, name=held.name)
             reason = f"{reason} The lookup failed: {describe(error)}"
         else:
-            return None if found is None else conclude_with(held, program, found.result, house)
+            if is_over:
+                return None
+            reason = f"{reason} It has not happened yet, but may still be going on."
     if is_repeatable(held, program):
         return None
     return Park(question(held, program, reason))
 
 
-def look_up(tool: Tool, key: str, house: House) -> Found | None:
-    """Ask the other side whether a call with this key has happened."""
-    if tool.lookup is None:
-        raise TypeError(f"tool {tool.name!r} has no lookup")
-    answer = tool.lookup(key)
-    if inspect.isawaitable(answer):
-        answer = house.loop.run(_awaited(answer), LOOKUP_TIMEOUT_S)
+def look_up(lookup: Lookup, key: str, house: House) -> Found | None:
+    """Ask the other side whether a call with this key has happened, for a bounded time."""
+    answer = house.loop.run(_look(lookup, key), LOOKUP_TIMEOUT_S)
     if answer is not None and not isinstance(answer, Found):
-        raise TypeError(f"the lookup of {tool.name!r} returned {type(answer).__name__}")
+        raise TypeError(f"it returned {type(answer).__name__}, neither Found nor None")
     return answer
+
+
+async def _look(lookup: Lookup, key: str) -> Found | None:
+    answer = await asyncio.to_thread(lookup, key)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def question(held: Claim, program: Program, reason: str) -> Wait:
     """Ask a person what came of the call, showing exactly what was to be done."""
     tool = find_tool(held, program)
-    args = held.parent_output if isinstance(program, Pipeline) else held.input.get("args")
+    args = args_of(held)
     return Wait(
         WaitKind.RECONCILE,
         held.name,
@@ -128,10 +148,13 @@ def question(held: Claim, program: Program, reason: str) -> Wait:
     )
 
 
+def args_of(held: Claim) -> Any:
+    """What the call is made with."""
+    if held.kind is StepKind.TOOL:
+        return held.input["args"]
+    return held.job_input if held.input["position"] == 0 else held.parent_output
+
+
 def fingerprint(args: Any) -> str:
     """The same for the same arguments, in hex."""
     return hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest()
-
-
-async def _awaited(work: Any) -> Any:
-    return await work

@@ -43,6 +43,7 @@ class Submission:
     job_class: JobClass = JobClass.DEFAULT
     idempotency_key: str | None = None
     origin: str = "api"
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         request_sha256=fingerprint(submission),
         first_steps=first_steps,
         is_rung=is_rung,
+        deadline_in_s=earliest(submission.deadline_s, program.deadline_s),
     )
     with desk.doors.as_tenant(tenant_id) as tx:
         created = jobs.create(tx, new)
@@ -128,6 +130,11 @@ def check_model(program: Program, name: str | None) -> None:
     check_model_name(program, name)
 
 
+def earliest(*limits_s: float | None) -> float | None:
+    """The first of the deadlines that are there."""
+    return min((limit_s for limit_s in limits_s if limit_s is not None), default=None)
+
+
 def check_key(key: str | None) -> str | None:
     """The idempotency key, if it is one."""
     if key is not None and not (0 < len(key) <= KEY_CHARS_MAX and key.isprintable()):
@@ -137,7 +144,15 @@ def check_key(key: str | None) -> str | None:
 
 def fingerprint(submission: Submission) -> str:
     """The same for the same request, whatever its key and the order of its fields."""
-    face = [submission.agent, submission.input, submission.model, submission.job_class]
+    face: list[Any] = [
+        submission.agent,
+        submission.input,
+        submission.model,
+        submission.job_class,
+    ]
+    if submission.deadline_s is not None:
+        # Left out when there is none, so that keys of requests from before there were any hold.
+        face.append(submission.deadline_s)
     return hashlib.sha256(json.dumps(face, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,11 +1,13 @@
 """Parking: from what a step says it waits for to a wait, and from what came back to a result.
 
 A woken step is claimed like any other, by any worker: what it waited for comes with the claim. It
-is made use of once, by the commit, start or next wait of that claim.
+is made use of once, by the commit, start or next wait of that claim. A review keeps it: a step that
+was woken by something, and is reviewed before it could make use of it, still has it afterwards.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from uuid_utils.compat import uuid7
@@ -15,13 +17,13 @@ from jobs.agent.registry import Program
 from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
 from jobs.agent.waiting import Wait as Asked
 from jobs.lifecycle.house import House
-from jobs.lifecycle.intake import check_input
+from jobs.lifecycle.intake import check_input, earliest
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Park
 from jobs.lifecycle.results import as_json, conclude_with, tool_failed
 from jobs.lifecycle.verdicts import ErrorClass, GiveUp
 from jobs.lifecycle.verdicts import as_json as error_json
 from store import workers
-from store.states import WaitKind, WaitState
+from store.states import StepKind, WaitKind, WaitState
 from store.transitions import Claim, NewChild, Wait, Woken
 
 REVIEW_DECISIONS = ("continue", "fail")
@@ -64,14 +66,13 @@ def _kept(value: Any) -> dict[str, Any] | None:
 def _bear(child: Child, expires_s: float | None, house: House) -> NewChild:
     program = house.registry.find(child.agent)
     # The wait ends when the children do, so it is they who must not take longer.
-    limits_s = [each for each in (child.deadline_s, expires_s) if each is not None]
     return NewChild(
         id=uuid7(),
         agent=program.name,
         agent_version=program.version,
         input=check_input(program, child.input),
         steps=program.first_steps(),
-        deadline_in_s=min(limits_s, default=None),
+        deadline_in_s=earliest(child.deadline_s, expires_s, program.deadline_s),
     )
 
 
@@ -93,10 +94,27 @@ def _decide(held: Claim, woken: Woken, program: Program, house: House) -> Acted 
     decision = (woken.result or {}).get("decision")
     if decision == "happened":
         return conclude_with(held, program, woken.result.get("result"), house)
-    if decision in ("again", "continue"):
+    if decision == "again":
         return None
+    if decision == "continue":
+        kept = kept_by(woken)
+        return None if kept is None else resume(held, kept, program, house)
     kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
     return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
+
+
+def what_woke(held: Claim) -> Woken | None:
+    """What the step was woken by, before its review if it was reviewed."""
+    woken = held.woken
+    return kept_by(woken) if woken is not None and woken.kind is WaitKind.REVIEW else woken
+
+
+def kept_by(review: Woken) -> Woken | None:
+    """What the step had been woken by when it was parked for this review."""
+    if review.fallback is None:
+        return None
+    told = review.fallback["woken"]
+    return Woken(**told | {"kind": WaitKind(told["kind"]), "state": WaitState(told["state"])})
 
 
 def _unanswered(woken: Woken, program: Program) -> Acted | Broke:
@@ -123,7 +141,7 @@ def review_version(held: Claim, program: Program, house: House) -> Park | HandBa
         f"The job was begun with version {held.agent_version} of {held.agent!r}, "
         f"and only version {program.version} is served."
     )
-    return Park(review(reason, version=program.version))
+    return Park(review(held, reason, version=program.version))
 
 
 def is_gone(held: Claim, program: Program) -> bool:
@@ -131,17 +149,23 @@ def is_gone(held: Claim, program: Program) -> bool:
     if held.woken is not None and held.woken.kind is WaitKind.REVIEW:
         return False
     if isinstance(program, Agent):
-        has_tool = held.kind.value != "tool" or program.find_tool(held.input["tool"]) is not None
-        return not has_tool and held.name != "tool.unknown"
+        # A name that the model made up was never there; the model is told so.
+        is_known = held.kind is StepKind.MODEL or held.name == "tool.unknown"
+        return not (is_known or program.find_tool(held.input.get("tool", "")))
+    if held.kind is not StepKind.FUNCTION:
+        return True
     return program.name_at(held.input["position"]) != held.name
 
 
 def review_gone(held: Claim) -> Park:
     """Ask a person about a step whose code is no longer there."""
-    return Park(review(f"The step {held.name!r} is no longer there in {held.agent!r}."))
+    reason = f"The step {held.name!r} is no longer there in {held.agent!r}."
+    if held.effect_epoch is not None:
+        reason += " It was begun, and nobody knows what came of it."
+    return Park(review(held, reason))
 
 
-def review(reason: str, version: str | None = None) -> Wait:
+def review(held: Claim, reason: str, version: str | None = None) -> Wait:
     """Ask a person whether the job may go on with the code as it is now."""
     prompt = {
         "ask": "May this job go on with the code as it is now?",
@@ -150,4 +174,10 @@ def review(reason: str, version: str | None = None) -> Wait:
     }
     if version is not None:
         prompt["version"] = version
-    return Wait(WaitKind.REVIEW, "agent_changed" if version else "step_gone", prompt=prompt)
+    woken = what_woke(held)
+    return Wait(
+        WaitKind.REVIEW,
+        "agent_changed" if version else "step_gone",
+        prompt=prompt,
+        fallback=None if woken is None else {"woken": asdict(woken)},
+    )

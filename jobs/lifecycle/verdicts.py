@@ -9,6 +9,7 @@
     in_doubt      it may have happened, and must not happen twice: look, or ask a person
     unanswered    nobody answered in time, and there was no default
     changed       the code it was begun with is gone, and a person would not go on with the new
+    crashed       the process of its own that a tool ran in died under it
     poison        the step took its workers down with it: never again by itself
     bug           code of ours or of a tool raised: told to the model, where there is one
 
@@ -41,6 +42,7 @@ class ErrorClass(StrEnum):
     CHANGED = "changed"
     TIMEOUT = "timeout"
     LIMIT = "limit"
+    CRASHED = "crashed"
     POISON = "poison"
     BUG = "bug"
 
@@ -91,7 +93,9 @@ CLASS_BY_NAME = {
     "builtins.ConnectionRefusedError": ErrorClass.NOT_SENT,
     "builtins.ConnectionError": ErrorClass.TRANSIENT,
     "builtins.TimeoutError": ErrorClass.TIMEOUT,
-    "store.errors.Unreachable": ErrorClass.NOT_SENT,
+    "jobs.lifecycle.effects.NotBegun": ErrorClass.NOT_SENT,
+    # Raised by a tool that keeps something, perhaps after its effect.
+    "store.errors.Unreachable": ErrorClass.TRANSIENT,
     "jobs.errors.UnknownModel": ErrorClass.REJECTED,
 }
 
@@ -107,6 +111,7 @@ HINTS = {
     ErrorClass.CHANGED: "Replay it with code that can go on with it, or submit it anew.",
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
+    ErrorClass.CRASHED: "Give the tool more memory, or ask for less.",
     ErrorClass.POISON: "Look at the memory and the logs of the workers that were lost with it.",
     ErrorClass.BUG: "Code of the agent raised. Its log line on the worker has the traceback.",
 }
@@ -168,7 +173,8 @@ def judge(
     """What to do about it. `tries` counts the tries that failed before this one; `is_repeatable`
     says that doing the step twice does no harm."""
     kind = classify(error)
-    if is_tool and (kind is ErrorClass.BUG or (kind is ErrorClass.TIMEOUT and is_repeatable)):
+    is_cut_off = kind in (ErrorClass.TIMEOUT, ErrorClass.CRASHED)
+    if is_tool and (kind is ErrorClass.BUG or (is_cut_off and is_repeatable)):
         return TellModel(f"The tool failed: {describe(error)}")
     if not is_repeatable and kind not in NOTHING_HAPPENED and kind is not ErrorClass.BUG:
         return Doubt(describe(error), _retry_or_give_up(kind, error, tries, draw))

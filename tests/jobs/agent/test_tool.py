@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from jobs import Tool, ToolContext, tool
+from jobs import Found, Tool, ToolContext, tool
 from jobs.errors import Misdeclared
 from store.states import Work
 
@@ -163,3 +164,66 @@ def test_an_option_that_does_not_exist_is_refused(option: str, value: Any) -> No
     """A typing error here would decide whether a call may happen twice."""
     with pytest.raises(Misdeclared, match=str(value)):
         tool(**{option: value})(lambda: None)
+
+
+def was_sent(key: str) -> Found | None:
+    return Found({"key": key}) if key else None
+
+
+async def was_sent_later(key: str) -> Found | None:
+    raise ConnectionError("nobody knows")
+
+
+@pytest.mark.parametrize("effect", ["write", "external"])
+@pytest.mark.parametrize("lookup", [was_sent, was_sent_later, lambda key, retries=3: None])
+def test_what_changes_the_world_may_be_looked_up(effect: Any, lookup: Any) -> None:
+    @tool(effect=effect, lookup=lookup)
+    def send() -> None:
+        """Send it."""
+
+    assert send.lookup is lookup
+
+
+def test_a_read_has_nothing_to_look_up() -> None:
+    with pytest.raises(Misdeclared, match="A read changes nothing"):
+        tool(effect="read", lookup=was_sent)
+
+
+@pytest.mark.parametrize("lookup", ["was_sent", lambda: None, lambda key, more: None])
+def test_a_lookup_is_a_function_of_one_key(lookup: Any) -> None:
+    with pytest.raises(Misdeclared, match="a function of one key"):
+        tool(effect="write", lookup=lookup)
+
+
+def compute(n: int) -> int:
+    """Compute."""
+    return n
+
+
+async def compute_later(n: int) -> int:
+    """Compute later."""
+    return n
+
+
+def test_a_tool_in_a_process_has_a_memory_of_its_own() -> None:
+    assert tool(effect="read")(compute).process is False
+    made = tool(effect="read", process=True)(compute)
+    assert (made.process, made.memory_bytes_max) == (True, 2**30)
+    assert tool(process=True, memory_bytes_max=2**28)(compute).memory_bytes_max == 2**28
+    with pytest.raises(Misdeclared, match="needs process=True"):
+        tool(memory_bytes_max=2**28)
+    with pytest.raises(Misdeclared, match="cannot start in 1,024 bytes"):
+        tool(process=True, memory_bytes_max=1024)
+
+
+def test_a_coroutine_function_cannot_run_in_a_process() -> None:
+    with pytest.raises(Misdeclared, match="compute_later is a coroutine function"):
+        tool(process=True)(compute_later)
+
+
+def test_the_key_names_the_call_unless_it_repeats_another() -> None:
+    def key_of(**more: str) -> str:
+        return ToolContext(UUID(int=1), UUID(int=2), 7, None, None, print, **more).key  # type: ignore[arg-type]
+
+    assert key_of() == f"{UUID(int=2)}:7"
+    assert key_of(effect_key="older:3") == "older:3"

@@ -37,6 +37,7 @@ def step(seq: int, kind: StepKind, parent: int | None, asked: Any, output: Any) 
     return CheckpointRow(
         NIL, NIL, seq, parent, kind, "n", JobClass.DEFAULT, Work.WAITS, StepState.COMMITTED,
         1, 0, 0, None, NOW, None, NOW, NOW, asked, output, None,
+        0, None, None, None,
     )  # fmt: skip
 
 

@@ -264,10 +264,10 @@ def test_without_the_kernels_walls_it_still_works_and_says_so(
 ) -> None:
     script = tmp_path / "cell_without_walls.py"
     cell = confine.CELL.read_text()
-    assert "from jobs.datasets import locks\n" in cell
+    assert "from jobs.confinement import locks\n" in cell
     weak = cell.replace(
-        "from jobs.datasets import locks\n",
-        "from jobs.datasets import locks\n    locks.linux_library = lambda: None\n",
+        "from jobs.confinement import locks\n",
+        "from jobs.confinement import locks\n    locks.linux_library = lambda: None\n",
     ).replace("Path(__file__).resolve().parents[2]", f"Path({str(ROOT)!r})")
     script.write_text(weak)
     monkeypatch.setattr(confine, "CELL", script)

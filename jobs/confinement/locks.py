@@ -1,6 +1,6 @@
 """The locks a process puts on itself before it looks at untrusted data: limits, network, files.
 
-Used by the confined child only. Each lock works on the calling process, for good, and answers
+Used by child processes only. Each lock works on the calling process, for good, and answers
 whether it holds; a lock the system lacks or forbids is skipped, never an error. Limits are POSIX
 and hold everywhere they exist; namespaces and Landlock are Linux.
 

@@ -1,0 +1,1 @@
+"""Child processes for what must not run inside ours: their locks, and how they are followed."""
