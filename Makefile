@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench faults clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: check ## everything: lint, types, layers and the whole suite
 
 bench: install ## how fast a step is, beside a bare Celery hop and a bare Postgres commit
 	@$(BIN)/python -m tests.bench
+
+faults: install ## break everything on purpose and check the laws (MINUTES=n SEED=s: a random storm)
+	@$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 format: install ## put the code in its usual shape
 	$(BIN)/ruff check --fix-only --quiet .

@@ -3,7 +3,8 @@
 Data goes to standard output, talk to standard error; `--json` makes the data JSON. Exit codes:
 
     0    it worked (and a watched job completed)
-    1    the watched job did not complete; the doctor found something bad; the platform did not run
+    1    the watched job did not complete; the doctor found something bad; the platform did not run;
+         a dry replay decided otherwise
     2    wrong usage, or the input was refused: nothing was created
     3    the platform cannot be reached
     130  interrupted; a job that was being watched goes on
@@ -18,11 +19,13 @@ from typing import Annotated
 import typer
 
 from jobs import client as stepwell
-from jobs.cli import submission, tables, watching
+from jobs.cli import forking, letters, pages, questions, submission, tables, watching
 from jobs.cli.finding import find_platform, home
+from jobs.cli.given import read_span
 from jobs.cli.ids import find_job_id, short
+from jobs.cli.options import AsJson, JobId, Urgency, WatchIt
 from jobs.cli.speech import Code, Complaint, complain, emit, out, plain, say
-from store.states import JobClass, JobStatus
+from store.states import JobStatus
 
 app = typer.Typer(
     name="stepwell",
@@ -35,15 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
-JobId = Annotated[
-    str,
-    typer.Argument(
-        metavar="JOB", help="The id, 6 or more characters of its beginning or end, or `last`."
-    ),
-]
-
 
 @app.command()
 def up() -> None:
@@ -67,22 +61,29 @@ def submit(
     model: Annotated[
         str | None, typer.Option(help="openai:..., anthropic:..., or offline.")
     ] = None,
-    job_class: Annotated[JobClass | None, typer.Option("--class", help="How urgent it is.")] = None,
+    job_class: Urgency = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="30m", help="Begin nothing after this long; s, m, h and d are known."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Asking again with the same key asks for the same job.")
     ] = None,
-    watch_it: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    watch_it: WatchIt = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a job. Prints its id; with --watch, follows it."""
     urgency = job_class and job_class.value
-    wish = submission.Wish(agent, file, ask, email, raw_input, model, urgency, idempotency_key)
+    deadline_s = None if deadline is None else read_span(deadline, "--deadline")
+    wish = submission.Wish(
+        agent, file, ask, email, raw_input, model, urgency, idempotency_key, deadline_s
+    )
     submission.check_before_asking(wish)
     with find_platform().client() as client:
         job = submission.submit(client, wish)
         say(f"accepted as job {job['id']}")
         if watch_it:
-            _follow(client, job["id"], as_json)
+            watching.follow(client, job["id"], as_json=as_json)
             return
     if as_json:
         emit(job)
@@ -95,7 +96,7 @@ def submit(
 def watch(job: JobId, as_json: AsJson = False) -> None:
     """Follow a job live; Ctrl-C leaves it running."""
     with find_platform().client() as client:
-        _follow(client, find_job_id(client, job), as_json)
+        watching.follow(client, find_job_id(client, job), as_json=as_json)
 
 
 @app.command()
@@ -104,11 +105,13 @@ def show(job: JobId, as_json: AsJson = False) -> None:
     with find_platform().client() as client:
         job_id = find_job_id(client, job)
         found, steps = client.job(job_id), client.steps(job_id)
+        waits = client.waits(job_id) if any(step["waits"] for step in steps) else []
+        children = client.children(job_id) if found["children"] else []
         workers = client.workers()
     if as_json:
-        emit({**found, "steps": steps})
+        emit({**found, "steps": steps, "waits": waits, "child_jobs": children})
     else:
-        out.print(tables.job_page(found, steps, workers))
+        out.print(pages.job_page(found, steps, workers, waits=waits, children=children))
 
 
 @app.command("jobs")
@@ -140,6 +143,36 @@ def cancel(job: JobId, as_json: AsJson = False) -> None:
         say(f"job {short(found['id'])} has ended: {found['status']}")
     else:
         say(f"job {short(found['id'])} was asked to stop")
+
+
+app.command("questions")(questions.list_questions)
+app.command()(questions.answer)
+app.command()(questions.signal)
+app.command()(forking.fork)
+app.add_typer(letters.app, name="dead-letters")
+
+
+@app.command()
+def replay(
+    job: JobId,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Ask the model again, compare, and change nothing.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Ask this one; by default the job's own.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """See whether an agent would decide again as it did, over the recorded results of its tools."""
+    from jobs.cli.replaying import replay_dry
+
+    if not dry:
+        raise Complaint(
+            "A replay only compares, so say --dry. To run a failed job again, or any job from one "
+            "of its steps, there are commands of their own.",
+            hint="stepwell dead-letters replay JOB, or stepwell fork JOB --from STEP",
+        )
+    raise typer.Exit(replay_dry(job, model, as_json=as_json))
 
 
 @app.command()
@@ -234,12 +267,6 @@ def version(as_json: AsJson = False) -> None:
         emit({"stepwell": found, "python": sys.version.split()[0]})
     else:
         out.print(found)
-
-
-def _follow(client: stepwell.Client, job_id: str, as_json: bool) -> None:
-    job = watching.watch(client, job_id, as_json=as_json)
-    watching.tell_ending(job)
-    raise typer.Exit(watching.code_of(job))
 
 
 def _saved_as(path: Path | None) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from jobs.cli.given import read_object, refuse_what_is_not_json
 from jobs.cli.speech import Complaint, err, plain, say, size
 from jobs.client import Client, Refused
 
@@ -42,6 +42,7 @@ class Wish:
     model: str | None = None
     job_class: str | None = None
     idempotency_key: str | None = None
+    deadline_s: float | None = None
 
 
 def check_before_asking(wish: Wish) -> None:
@@ -64,7 +65,7 @@ def submit(client: Client, wish: Wish) -> dict[str, Any]:
 
 def read_input(wish: Wish) -> dict[str, Any]:
     """The agent's input out of --input, --ask and --email; the file comes later."""
-    given = _read_json(wish.raw_input) if wish.raw_input is not None else {}
+    given = read_object(wish.raw_input, "--input") if wish.raw_input is not None else {}
     if wish.ask is not None:
         given["ask"] = wish.ask
     if wish.email is not None:
@@ -74,18 +75,8 @@ def read_input(wish: Wish) -> dict[str, Any]:
             "There is nothing to do: give --ask, --file or --input.",
             hint=f'stepwell submit {wish.agent} --file data.csv --ask "what stands out?"',
         )
-    _refuse_what_is_not_json(given)
+    refuse_what_is_not_json(given, "The input")
     return given
-
-
-def _refuse_what_is_not_json(given: dict[str, Any]) -> None:
-    """Python reads NaN and halves of characters without a word; JSON has neither."""
-    try:
-        json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise Complaint("The input has a text that is not UTF-8.") from None
-    except ValueError:
-        raise Complaint("The input has a number that is not finite.") from None
 
 
 def check_file(path: Path) -> None:
@@ -143,6 +134,7 @@ def _ask(
             given,
             model=wish.model,
             job_class=wish.job_class,
+            deadline_s=wish.deadline_s,
             idempotency_key=None if is_trial else wish.idempotency_key,
             dry_run=is_trial,
         )
@@ -175,23 +167,3 @@ def _similar_file(path: Path) -> str:
     names = [entry.name for entry in itertools.islice(folder.iterdir(), 1000)]
     close = difflib.get_close_matches(path.name, names, n=1)
     return f"--file {folder / close[0]}" if close else "another path"
-
-
-def _read_json(raw: str) -> dict[str, Any]:
-    source = "--input"
-    if raw.startswith("@"):
-        source = raw[1:]
-        try:
-            raw = Path(source).read_text("utf-8")
-        except OSError as error:
-            raise Complaint(f"{source} cannot be read: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise Complaint(f"{source} is not UTF-8 text, so it is not JSON.") from None
-    try:
-        given = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        hint = """--input '{"ask": "..."}' or --input @file.json"""
-        raise Complaint(f"{source} is not JSON: {error}.", hint=hint) from None
-    if not isinstance(given, dict):
-        raise Complaint(f"{source} is JSON, but not an object with names and values.")
-    return given

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -57,6 +58,13 @@ def watch(
         way_back = f"The job goes on without you. Come back with: stepwell watch {short(job_id)}"
         say(f"\n{farewell or way_back}")
         raise
+
+
+def follow(client: Client, job_id: str, *, as_json: bool) -> None:
+    """Follow a job to its end, tell how it ended, and leave with the exit code it deserves."""
+    job = watch(client, job_id, as_json=as_json)
+    tell_ending(job)
+    raise typer.Exit(code_of(job))
 
 
 def code_of(job: dict[str, Any]) -> Code:

@@ -18,7 +18,16 @@ from jobs.settings import Settings
 from jobs.web import problems
 from jobs.web.asked import Lobby, Turnstile
 from jobs.web.door import Door
-from jobs.web.routes import artifacts, datasets, events, overview
+from jobs.web.routes import (
+    artifacts,
+    datasets,
+    dead_letters,
+    events,
+    forks,
+    overview,
+    questions,
+    waits,
+)
 from jobs.web.routes import jobs as job_routes
 from jobs.web.settings import WebSettings
 from jobs.web.spool import sweep_abandoned
@@ -78,7 +87,18 @@ def guarded_routes() -> APIRouter:
         dependencies=[Security(HTTPBearer(auto_error=False))],
         responses={401: {"description": "a valid token is needed"}},
     )
-    for room in (job_routes, events, artifacts, datasets, overview):
+    rooms = (
+        job_routes,
+        events,
+        questions,
+        waits,
+        forks,
+        dead_letters,
+        artifacts,
+        datasets,
+        overview,
+    )
+    for room in rooms:
         guarded.include_router(room.router)
     return guarded
 

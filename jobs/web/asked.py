@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from jobs.lifecycle.desk import Desk
 from jobs.web.refusals import Busy
@@ -76,3 +76,6 @@ def _tenant(request: Request) -> UUID:
 TheLobby = Annotated[Lobby, Depends(_lobby)]
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheTenant = Annotated[UUID, Depends(_tenant)]
+
+# A null character is legal in a URL and in no text of Postgres.
+Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]+$")]

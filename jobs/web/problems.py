@@ -24,7 +24,18 @@ from starlette.requests import ClientDisconnect, Request
 from broker.errors import BrokerDown
 from jobs import errors
 from jobs.datasets.errors import UnreadableDataset
-from jobs.web.refusals import BadRequest, Busy, NoRoom, TooManyBytes, UnknownHost, WrongToken
+from jobs.web.refusals import (
+    BadRequest,
+    Busy,
+    Closed,
+    Crowded,
+    NoRoom,
+    NotSettled,
+    TooManyBytes,
+    Unfit,
+    UnknownHost,
+    WrongToken,
+)
 from store.errors import NotFound, NotReady, TooLarge, Unreachable
 
 log = structlog.get_logger(__name__)
@@ -85,6 +96,10 @@ TABLE: Mapping[type[Exception], Problem] = {
     UnknownHost: Problem(400, "unknown-host", "Not a name of this API"),
     WrongToken: Problem(401, "wrong-token", "A valid token is needed"),
     TooManyBytes: Problem(413, "too-large", "Too many bytes"),
+    Unfit: Problem(422, "does-not-fit", "It does not fit what it is for"),
+    Closed: Problem(409, "closed", "It was decided before, or is over"),
+    NotSettled: Problem(409, "not-settled", "A step is still coming in", retry_after_s=2),
+    Crowded: Problem(429, "crowded", "Too many of these wait already", retry_after_s=10),
     Busy: Problem(503, "busy", "Too much at once", retry_after_s=2, type=REDUCED_CAPACITY),
     NoRoom: Problem(507, "no-room", "No room left", retry_after_s=60),
 }

@@ -5,6 +5,10 @@ WebRefusal
 ├── UnknownHost     the Host header names something we are not
 ├── WrongToken      no token, or not the right one
 ├── TooManyBytes    the body is longer than its limit
+├── Unfit           what was sent does not fit what it is for: change it
+├── Closed          it was decided before, or is over: look at it again
+├── NotSettled      a step of it is still coming in: try again shortly
+├── Crowded         so many of these wait already that another one is refused
 ├── Busy            too many uploads or streams at once: come back shortly
 └── NoRoom          the disk of the spool is full
 """
@@ -41,6 +45,22 @@ class TooManyBytes(WebRefusal, HTTPException):
 
     def __str__(self) -> str:
         return str(self.detail)
+
+
+class Unfit(WebRefusal):
+    """What was sent does not fit what it is for."""
+
+
+class Closed(WebRefusal):
+    """It was decided before, or is over."""
+
+
+class NotSettled(WebRefusal):
+    """A step of it is still coming in."""
+
+
+class Crowded(WebRefusal):
+    """So many of these wait already that another one is refused."""
 
 
 class Busy(WebRefusal):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from store.rows import ArtifactRow, CheckpointRow, EventRow, JobRow, UsageTotals, WorkerRow
+from jobs.web.kept_json import check_json
+from jobs.web.shapes_of_waits import Wait
+from store.rows import (
+    ArtifactRow,
+    CheckpointRow,
+    EventRow,
+    JobRow,
+    UsageTotals,
+    WaitRow,
+    WorkerRow,
+)
 from store.states import JobClass, JobStatus, StepKind, StepState, Work, WorkerState
 
 Item = TypeVar("Item")
 
-INPUT_DEPTH_MAX = 50
+DEADLINE_S_MAX = 400 * 86_400.0
 
 
 class JobRequest(BaseModel):
@@ -31,20 +40,17 @@ class JobRequest(BaseModel):
         description="`offline`, `openai:...`, `anthropic:...`; the platform's own when left out",
     )
     job_class: JobClass = Field(default=JobClass.DEFAULT, alias="class")
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=DEADLINE_S_MAX,
+        description="seconds from now after which nothing more is begun and the job ends expired",
+    )
 
     @field_validator("input")
     @classmethod
-    def _input_can_be_kept(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Python reads more than JSON is: NaN, halves of characters, nesting without an end."""
-        if _is_deeper_than(INPUT_DEPTH_MAX, value):
-            raise ValueError(f"is nested more than {INPUT_DEPTH_MAX} levels deep")
-        try:
-            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("has a text with half of a character in it") from None
-        except ValueError:
-            raise ValueError("has a number that is not finite") from None
-        return value
+    def _input_can_be_kept(cls, value: Any) -> Any:
+        return check_json(value)
 
 
 class Trial(BaseModel):
@@ -84,6 +90,13 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    deadline_at: datetime | None
+    parent_job_id: UUID | None = Field(description="the job whose step asked for this one")
+    root_id: UUID = Field(description="the first job of that line; itself, when nobody's child")
+    depth: int
+    children: int = Field(description="how many jobs its steps have asked for")
+    forked_from: UUID | None = Field(description="the job whose first steps this one shares")
+    forked_from_seq: int | None = Field(description="the first step it ran itself")
     input: dict[str, Any]
     output: Any
     error: dict[str, Any] | None
@@ -109,6 +122,13 @@ class Job(BaseModel):
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            deadline_at=row.deadline_at,
+            parent_job_id=row.parent_job_id,
+            root_id=row.root_id,
+            depth=row.depth,
+            children=row.children,
+            forked_from=row.forked_from,
+            forked_from_seq=row.forked_from_seq,
             input=row.input,
             output=row.output,
             error=row.error,
@@ -125,6 +145,10 @@ class Job(BaseModel):
                 "events": f"{here}/events",
                 "steps": f"{here}/steps",
                 "artifacts": f"{here}/artifacts",
+                "waits": f"{here}/waits",
+                "children": f"{here}/children",
+                "signals": f"{here}/signals",
+                "fork": f"{here}/fork",
                 "cancel": f"{here}/cancel",
             },
         )
@@ -148,12 +172,18 @@ class Step(BaseModel):
     claimed_at: datetime | None
     committed_at: datetime | None
     duration_ms: float | None = Field(description="from the last claim to the commit")
+    waits: int = Field(description="how many waits it has had")
+    waiting_on: Wait | None = Field(description="what it waits for now")
+    effect_key: str = Field(description="what the world knows its effect by")
+    effect_started_at: datetime | None = Field(
+        description="when its effect was begun; while it is not committed, nobody knows how it went"
+    )
     input: Any
     output: Any
     error: dict[str, Any] | None
 
     @classmethod
-    def of(cls, row: CheckpointRow) -> Step:
+    def of(cls, row: CheckpointRow, open_wait: WaitRow | None = None) -> Step:
         return cls(
             seq=row.seq,
             parent_seq=row.parent_seq,
@@ -169,6 +199,10 @@ class Step(BaseModel):
             claimed_at=row.claimed_at,
             committed_at=row.committed_at,
             duration_ms=_ms_between(row.claimed_at, row.committed_at),
+            waits=row.waits,
+            waiting_on=None if open_wait is None else Wait.of(open_wait),
+            effect_key=row.effect_key or f"{row.job_id}:{row.seq}",
+            effect_started_at=row.effect_started_at,
             input=row.input,
             output=row.output,
             error=row.error,
@@ -301,13 +335,6 @@ class Page(BaseModel, Generic[Item]):
     object: Literal["list"] = "list"
     data: list[Item]
     has_more: bool = False
-
-
-def _is_deeper_than(levels: int, value: object) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inside = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in inside)
 
 
 def _ms_between(start: datetime | None, end: datetime | None) -> float | None:

@@ -1,6 +1,7 @@
 -- commit_step: settle one step and decide what comes next, in one transaction and one round trip.
 --
--- The fence is the `where` of the first update: the step must still be running under this epoch.
+-- The fence is the `where` of the first update: the step must still be running under this epoch (for
+-- `state || ''` see claim_step).
 -- When it is not, nothing at all is written and `settled` is false: the caller is a zombie.
 --
 --   p_plan     the steps that come next, an array of {kind, name, work, input}
@@ -36,7 +37,7 @@ begin
   update stepwell.checkpoints c
      set state = p_state, output = p_output, error = p_error, committed_at = now()
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state = 'running'
+     and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.waits into step;
   if not found then
     return query select false, (select j.status from stepwell.jobs j

@@ -18,6 +18,7 @@ declare
   v_ready int;
   v_shared int;
   v_first int;
+  v_last int;
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
@@ -28,8 +29,8 @@ begin
   if p_from is null and old.outstanding > 0 then return 'busy'; end if;
 
   select count(*) filter (where not c.is_shared), count(*) filter (where c.is_shared),
-         min(c.seq) filter (where not c.is_shared)
-    into v_ready, v_shared, v_first
+         min(c.seq) filter (where not c.is_shared), max(c.seq)
+    into v_ready, v_shared, v_first, v_last
     from stepwell.steps_of_fork(p_tenant, p_job, p_from) c;
   if v_ready = 0 or (p_from is not null and (v_first <> p_from or v_shared <> p_from - 1)) then
     return 'refused';
@@ -41,17 +42,20 @@ begin
   values (
     p_tenant, p_new, old.agent, coalesce(p_version, old.agent_version), old.model,
     coalesce(p_class, old.job_class), old.origin, 'queued', v_ready, v_shared,
-    v_ready + v_shared + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first);
+    v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first);
   insert into stepwell.checkpoints (
     tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input, state, epoch,
-    claimed_at, committed_at, output, effect_key, effect_epoch, effect_started_at)
+    attempts, losses, claimed_at, committed_at, output, error, effect_key, effect_epoch, effect_started_at)
   select p_tenant, p_new, c.seq, c.parent_seq, c.kind, c.name, coalesce(p_class, old.job_class),
          c.work, c.input,
          case when s.is_shared then c.state else 'ready' end,
          case when s.is_shared or p_from is null then c.epoch else 0 end,
+         case when s.is_shared then c.attempts else 0 end,
+         case when s.is_shared then c.losses else 0 end,
          case when s.is_shared then c.claimed_at end,
          case when s.is_shared then c.committed_at end,
          case when s.is_shared then c.output end,
+         case when s.is_shared then c.error end,
          case when s.is_shared or p_from is null
               then coalesce(c.effect_key, p_job::text || ':' || c.seq) end,
          case when s.is_shared or p_from is null then c.effect_epoch end,

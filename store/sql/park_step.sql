@@ -27,6 +27,13 @@ declare
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
+  if v_count > 0 then
+    -- The bound is one of the whole line: whoever adds to it locks its first job, parent before child.
+    perform from stepwell.jobs root
+      join stepwell.jobs j on j.tenant_id = root.tenant_id and j.root_id = root.id
+     where j.tenant_id = p_tenant and j.id = p_job
+       for no key update of root;
+  end if;
   select *, j.finished_at is not null or j.cancel_requested_at is not null
             or coalesce(j.deadline_at <= now(), false) as is_stopping into job
     from stepwell.jobs j
@@ -45,7 +52,7 @@ begin
   update stepwell.checkpoints c
      set state = 'waiting', worker_id = null, waits = c.waits + 1
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state = 'running'
+     and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.waits into step;
   if not found then return null; end if;
   if job.is_stopping then

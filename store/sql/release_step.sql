@@ -25,9 +25,10 @@ begin
   update stepwell.checkpoints c
      set state = 'ready', worker_id = null, ready_at = v_until, rung_at = null,
          attempts = c.attempts + p_burns::int, error = p_error,
-         effect_epoch = case when not p_burns then c.effect_epoch end
+         effect_epoch = case when not p_burns then c.effect_epoch end,
+         effect_started_at = case when not p_burns then c.effect_started_at end
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state = 'running'
+     and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.attempts into v_name, v_attempts;
   if not found then return false; end if;
 

@@ -8,11 +8,13 @@ declare
   v_made int := 0;
 begin
   for due in
-    select l.tenant_id, l.job_id from stepwell.dead_letters l
+    select l.tenant_id, l.job_id
+      from stepwell.dead_letters l
+      join stepwell.jobs j on j.tenant_id = l.tenant_id and j.id = l.job_id
      where l.state = 'replaying' and l.replay_at <= now()
      order by l.replay_at
      limit p_limit
-       for no key update skip locked
+       for no key update of l, j skip locked
   loop
     if stepwell.replay_letter(
          due.tenant_id, due.job_id, gen_random_uuid(), null, 'background', null) = 'made' then

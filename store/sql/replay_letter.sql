@@ -11,6 +11,7 @@ declare
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
+  perform from stepwell.jobs j where j.tenant_id = p_tenant and j.id = p_job for no key update;
   select l.state, l.replay_version into letter from stepwell.dead_letters l
    where l.tenant_id = p_tenant and l.job_id = p_job
      for no key update;

@@ -19,7 +19,7 @@ begin
   update stepwell.checkpoints c
      set effect_epoch = c.epoch, effect_started_at = now()
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state = 'running'
+     and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.waits into step;
   if not found then return null; end if;
   if step.waits > 0 then

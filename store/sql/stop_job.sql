@@ -2,6 +2,10 @@
 --
 -- Ready and waiting steps are cancelled at once, and their waits closed. A running step is never torn:
 -- its commit sees that the job is to end and plans nothing, and the last one to come in ends it.
+-- A ready step that somebody is claiming or ringing for at this moment is as if it ran: waiting for it
+-- with the job locked would be a deadlock, as whoever has claimed it will want the job. Unless it comes
+-- to run, the next claim or the next round of the scheduler ends it.
+--
 -- Unfinished children are cancelled with it. Locks go down the tree, parent before child, always.
 -- Returns whether the job is, or will be, over.
 create or replace function stepwell.stop_job(p_tenant uuid, p_job uuid)
@@ -24,9 +28,15 @@ begin
     return false;
   end if;
 
+  with unbegun as (
+    select c.seq from stepwell.checkpoints c
+     where c.tenant_id = p_tenant and c.job_id = p_job and c.state in ('ready', 'waiting')
+       for no key update skip locked
+  )
   update stepwell.checkpoints c
      set state = 'cancelled', committed_at = now()
-   where c.tenant_id = p_tenant and c.job_id = p_job and c.state in ('ready', 'waiting');
+    from unbegun
+   where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = unbegun.seq;
   get diagnostics v_stopped = row_count;
   if v_stopped > 0 then
     update stepwell.waits w set state = 'cancelled', closed_at = now()

@@ -13,10 +13,12 @@ declare
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
-  select j.parent_job_id, j.parent_seq into child from stepwell.jobs j
-   where j.tenant_id = p_tenant and j.id = p_child and j.parent_job_id is not null
-     and j.finished_at is not null and not j.parent_told;
-  if not found then return; end if;
+  select j.parent_job_id, j.parent_seq, j.finished_at, j.parent_told into child
+    from stepwell.jobs j
+   where j.tenant_id = p_tenant and j.id = p_child;
+  if child.parent_job_id is null or child.finished_at is null or child.parent_told then
+    return;
+  end if;
   perform from stepwell.jobs j
     where j.tenant_id = p_tenant and j.id = child.parent_job_id
       for no key update;

@@ -11,11 +11,12 @@ begin
      order by j.finished_at
      limit p_limit
   loop
-    -- Who holds the parent at this moment is left alone; the next round comes soon.
+    -- Who holds one of the two at this moment is left alone; the next round comes soon. A round holds
+    -- many families at once, and must not wait for any.
     perform from stepwell.jobs parent
       join stepwell.jobs j on j.tenant_id = parent.tenant_id and j.parent_job_id = parent.id
      where j.tenant_id = child.tenant_id and j.id = child.id
-       for no key update of parent skip locked;
+       for no key update skip locked;
     if found then
       perform stepwell.tell_parent(child.tenant_id, child.id);
       v_told := v_told + 1;

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import client as client_module
-from jobs.client import Client, NotFinished, Refused, Unreachable, _read_events
+from jobs import client as client_package
+from jobs.client import Client, NotFinished, Refused, Unreachable, connection
+from jobs.client.stream import read_events
 from store import artifacts, transitions
 from store.states import JobStatus
 from store.tenants import DEFAULT_TENANT
@@ -24,6 +28,7 @@ from store.transitions import Ending
 from tests.conftest import Database
 from tests.jobs.serving import TOKEN, Served, serve
 
+CLIENT = Path(str(client_package.__file__)).parent
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -53,11 +58,26 @@ def tell(served: Served, job_id: str, message: str) -> None:
 
 
 def test_it_imports_nothing_of_ours() -> None:
-    tree = ast.parse(Path(str(client_module.__file__)).read_text())
-    named = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-    named += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
     ours = {"jobs", "store", "broker", "scheduler"}
-    assert not ours & {str(name).partition(".")[0] for name in named}
+    for path in CLIENT.glob("*.py"):
+        found = list(ast.walk(ast.parse(path.read_text())))
+        named = [n.module for n in found if isinstance(n, ast.ImportFrom) and n.level == 0]
+        named += [a.name for n in found if isinstance(n, ast.Import) for a in n.names]
+        assert not ours & {str(name).partition(".")[0] for name in named}, path.name
+        assert all(n.level < 2 for n in found if isinstance(n, ast.ImportFrom)), path.name
+
+
+def test_its_folder_can_be_copied_into_a_program_of_its_own(tmp_path: Path) -> None:
+    shutil.copytree(CLIENT, tmp_path / "stepwell_client")
+    code = "from stepwell_client import Client; print(Client.__module__)"
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == "stepwell_client.client"
 
 
 def test_a_job_from_submission_to_output(served: Served, client: Client) -> None:
@@ -79,7 +99,7 @@ def test_the_same_key_asks_for_the_same_job(client: Client) -> None:
 def test_lists_longer_than_a_page_are_read_whole(
     served: Served, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PAGE", 2)
+    monkeypatch.setattr(connection, "PAGE", 2)
     asked = [client.submit("echo", {})["id"] for _ in range(5)]
     assert [job["id"] for job in client.jobs(limit=10)] == asked[::-1]
     assert [job["id"] for job in client.jobs(limit=3)] == asked[:1:-1]
@@ -264,7 +284,7 @@ STORY = (
 def test_a_story_reads_the_same_wherever_the_network_cuts_it(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(STORY)]
     pieces = [STORY[a:b] for a, b in pairwise(edges)]
-    told = [event for event in _read_events(iter(pieces)) if event is not None]
+    told = [event for event in read_events(iter(pieces)) if event is not None]
     assert told == [
         {"id": 1, "type": "a", "data": {"x": "é"}, "at": None},
         {

@@ -9,20 +9,17 @@ from fastapi import APIRouter, Header, Query, Response
 
 from jobs.lifecycle import intake
 from jobs.lifecycle.desk import Desk
-from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.asked import TheDesk, TheTenant, Words
 from jobs.web.refusals import BadRequest
 from jobs.web.shapes import Job, JobRequest, Page, Step, Trial
-from store import checkpoints, usage
+from store import checkpoints, usage, waits
 from store import jobs as stored
-from store.states import JobStatus
+from store.states import JobStatus, StepState, WaitState
 
 router = APIRouter(tags=["jobs"])
 
 KEY_CHARS_MAX = 200
 STEPS_PAGE_MAX = 1000
-
-# A null character is legal in a URL and in no text of Postgres.
-Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]+$")]
 
 
 @router.post(
@@ -47,7 +44,14 @@ def submit_job(
     submitted = intake.submit(
         desk,
         tenant_id,
-        intake.Submission(asked.agent, asked.input, asked.model, asked.job_class, key),
+        intake.Submission(
+            asked.agent,
+            asked.input,
+            asked.model,
+            asked.job_class,
+            key,
+            deadline_s=asked.deadline_s,
+        ),
     )
     response.headers["Location"] = f"/v1/jobs/{submitted.job.id}"
     if not submitted.created:
@@ -95,7 +99,11 @@ def list_steps(
     with desk.doors.as_tenant(tenant_id) as tx:
         stored.read(tx, job_id)
         rows = checkpoints.list_of(tx, job_id, after_seq=after, limit=limit + 1)
-    return Page(data=[Step.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
+        is_parked = any(row.state is StepState.WAITING for row in rows)
+        waited = waits.list_of(tx, job_id) if is_parked else []
+    open_waits = {wait.seq: wait for wait in waited if wait.state is WaitState.PENDING}
+    shown = [Step.of(row, open_waits.get(row.seq)) for row in rows[:limit]]
+    return Page(data=shown, has_more=len(rows) > limit)
 
 
 def _try_out(desk: Desk, asked: JobRequest, response: Response) -> Trial:
