@@ -1,0 +1,66 @@
+"""People: they answer what jobs ask, and look into the ledger before they say what happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from store import waits
+from store.rows import WaitRow
+from store.states import WaitKind
+from tests.faults import programs
+from tests.faults.facts import Answered
+from tests.faults.members import until
+from tests.faults.world import World
+
+ROUNDS_MAX, QUESTIONS_MAX = 200, 1000
+SETTLE_S_MAX = 60.0
+
+
+def answer_all(world: World) -> None:
+    """Answer every question there is, and those that come of it, until nobody asks any more.
+
+    Nobody may be at work on what is asked about: who looks whether something has happened has to
+    look after the last one who could still do it.
+    """
+    for _ in range(ROUNDS_MAX):
+        until(world.has_settled, SETTLE_S_MAX)
+        if sum(answer_those_of(world, tenant) for tenant in world.tenants) == 0:
+            return
+
+
+def answer_those_of(world: World, tenant_id: UUID, doubt_s: float = 0.0) -> int:
+    """Answer what the jobs of a tenant ask at this moment, but doubts only when they are so old.
+
+    Returns how many questions were answered.
+    """
+    with world.desk.doors.as_tenant(tenant_id) as tx:
+        questions = waits.list_questions(tx, limit=QUESTIONS_MAX)
+    ripe = datetime.now(UTC) - timedelta(seconds=doubt_s)
+    ready = [q for q in questions if q.kind is WaitKind.QUESTION or q.created_at < ripe]
+    for question in ready:
+        said = answer_to(world, question)
+        with world.desk.doors.as_tenant(tenant_id) as tx:
+            became = waits.answer(
+                tx, tenant_id, question.job_id, question.seq, question.n, said, by="a person"
+            )
+        if became is waits.Answered.ANSWERED:
+            told = (question.job_id, question.seq, question.n, question.kind.value, said)
+            world.facts.answered.append(Answered(tenant_id, *told, monotonic()))
+    return len(ready)
+
+
+def answer_to(world: World, question: WaitRow) -> Any:
+    """The true answer: what the ledger says of an effect, what a program wants to hear."""
+    match question.kind:
+        case WaitKind.REVIEW:
+            return {"decision": "continue"}
+        case WaitKind.RECONCILE:
+            found = world.happened.find((question.prompt or {})["key"])
+            if found is None:
+                return {"decision": "again"}
+            return {"decision": "happened", "result": found.what}
+        case _:
+            return programs.ANSWER
