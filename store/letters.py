@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, literal, select, text, tuple_, update
+from sqlalchemy import Connection, Row, case, func, literal, select, text, tuple_, update
 from uuid_utils.compat import uuid7
 
 from store.errors import NotFound
@@ -131,6 +131,8 @@ def plan_replays(
     The scheduler makes the jobs, as background work, when their time comes. Returns how many were
     lined up, at most `limit`; oldest first.
     """
+    if not versions:
+        return 0
     chosen = (
         select(
             dead_letters.c.job_id,
@@ -145,26 +147,22 @@ def plan_replays(
         .limit(limit)
         .subquery()
     )
-    planned = 0
-    for agent, version in versions.items():
-        planned += tx.execute(
-            update(dead_letters)
-            .where(
-                _OF_THIS_TENANT,
-                dead_letters.c.job_id == chosen.c.job_id,
-                dead_letters.c.agent == agent,
-                dead_letters.c.state == LetterState.OPEN.value,
-            )
-            .values(
-                state=LetterState.REPLAYING.value,
-                replay_at=func.now()
-                + func.make_interval(0, 0, 0, 0, 0, 0, chosen.c.place / literal(per_s)),
-                replay_version=version,
-                decided_by=by,
-                decided_at=func.now(),
-            )
-        ).rowcount
-    return planned
+    return tx.execute(
+        update(dead_letters)
+        .where(
+            _OF_THIS_TENANT,
+            dead_letters.c.job_id == chosen.c.job_id,
+            dead_letters.c.state == LetterState.OPEN.value,
+        )
+        .values(
+            state=LetterState.REPLAYING.value,
+            replay_at=func.now()
+            + func.make_interval(0, 0, 0, 0, 0, 0, chosen.c.place / literal(per_s)),
+            replay_version=case(dict(versions), value=dead_letters.c.agent),
+            decided_by=by,
+            decided_at=func.now(),
+        )
+    ).rowcount
 
 
 def _letter(row: Row[Any]) -> LetterRow:

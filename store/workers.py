@@ -7,6 +7,7 @@ has to come back under a new id.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, update
@@ -19,9 +20,16 @@ from store.states import Work, WorkerState
 
 
 def register(
-    tx: Connection, worker_id: UUID, *, name: str, work: Work, slots: int, version: str
+    tx: Connection,
+    worker_id: UUID,
+    *,
+    name: str,
+    work: Work,
+    slots: int,
+    version: str,
+    serves: Mapping[str, str] | None = None,
 ) -> None:
-    """Enter a new incarnation; it is live from here on."""
+    """Enter a new incarnation; it is live from here on. `serves` is agent name to version."""
     tx.execute(
         insert(workers).values(
             id=worker_id,
@@ -30,8 +38,19 @@ def register(
             slots=slots,
             version=version,
             state=WorkerState.LIVE.value,
+            serves=dict(serves or {}),
         )
     )
+
+
+def is_served(tx: Connection, agent: str, version: str | None = None) -> bool:
+    """Whether some live worker serves the agent, at that version if one is given."""
+    served = workers.c.serves[agent].astext
+    found = select(workers.c.id).where(
+        workers.c.state == WorkerState.LIVE.value,
+        served.is_not(None) if version is None else served == version,
+    )
+    return bool(tx.execute(select(found.exists())).scalar_one())
 
 
 def beat(connection: HotConnection, worker_id: UUID) -> bool:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from redis import Redis
-from sqlalchemy import text
 
 from broker.app import create_app
 from broker.lanes import lanes_of
@@ -28,11 +27,11 @@ from jobs.settings import Settings
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import stop_due
 from scheduler.waking import wake
-from store import due, letters, transitions, waits
-from store.rows import CheckpointRow, JobRow, LetterRow, WaitRow
+from store.letters import Replayed
+from store.rows import CheckpointRow, JobRow, WaitRow
 from store.states import QUESTIONS, StepKind, WaitState, Work
 from store.transitions import Start
-from store.waits import Answered, Sent
+from store.waits import Answered
 from tests.processes import Viewer
 from tests.running import eventually
 from tests.stepping import Stepper
@@ -145,49 +144,35 @@ class Household:
         self.redis.close()
 
 
-# --- what people and others do about jobs ---------------------------------------------------------
+# --- what people do about jobs --------------------------------------------------------------------
 
 
-def waits_of(viewer: Viewer, job_id: UUID) -> list[WaitRow]:
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        return waits.list_of(tx, job_id)
+def hand_of(viewer: Viewer) -> Stepper:
+    """The same tenant's jobs, moved by hand."""
+    return Stepper(viewer.desk.doors, viewer.tenant_id)
 
 
 def pending(viewer: Viewer, job_id: UUID) -> list[WaitRow]:
-    return [wait for wait in waits_of(viewer, job_id) if wait.state is WaitState.PENDING]
+    return [wait for wait in hand_of(viewer).waits(job_id) if wait.state is WaitState.PENDING]
 
 
 def answer(viewer: Viewer, job_id: UUID, said: Any) -> WaitRow:
     """Answer the one question that the job asks at this moment; returns the question."""
     (asked,) = [wait for wait in pending(viewer, job_id) if wait.kind in QUESTIONS]
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        found = waits.answer(tx, viewer.tenant_id, job_id, asked.seq, asked.n, said, by="test")
+    found = hand_of(viewer).answer(job_id, said, seq=asked.seq, n=asked.n)
     assert found is Answered.ANSWERED
     return asked
 
 
 def decide(viewer: Viewer, job_id: UUID, decision: str, **more: Any) -> WaitRow:
-    """Answer a reconcile or review question."""
+    """Answer the one reconcile or review question that the job asks at this moment."""
     return answer(viewer, job_id, {"decision": decision} | more)
 
 
-def send(viewer: Viewer, job_id: UUID, name: str, payload: Any = None) -> None:
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        sent = waits.send_signal(tx, viewer.tenant_id, job_id, name, payload)
-    assert sent is Sent.ACCEPTED
-
-
-def letter_of(viewer: Viewer, job_id: UUID) -> LetterRow:
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        return letters.read(tx, job_id)
-
-
 def replay(viewer: Viewer, job_id: UUID) -> UUID:
-    """Replay the job's dead letter with the agent as it is served; returns the new job."""
-    version = viewer.desk.registry.find(viewer.job(job_id).agent).version
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        made, new_id = letters.replay(tx, viewer.tenant_id, job_id, version=version, by="test")
-    assert made is letters.Replayed.MADE
+    """Make a new job of the job's dead letter."""
+    made, new_id = hand_of(viewer).replay(job_id)
+    assert made is Replayed.MADE
     return new_id
 
 
@@ -195,19 +180,11 @@ def tool_steps(viewer: Viewer, job_id: UUID) -> list[CheckpointRow]:
     return [step for step in viewer.steps(job_id) if step.kind is StepKind.TOOL]
 
 
-# --- workers that go away -------------------------------------------------------------------------
-
-
-def lose_worker(viewer: Viewer, job_id: UUID, seq: int, *, begun: bool) -> None:
+def lose_worker(viewer: Viewer, job_id: UUID, seq: int, *, begun: bool = False) -> None:
     """A worker claims the step, begins its effect or not, and is never heard of again."""
-    doors = viewer.desk.doors
-    hand = Stepper(doors, viewer.tenant_id)
+    hand = hand_of(viewer)
     worker_id = hand.start_worker()
     held = eventually(lambda: hand.claim(job_id, seq, worker_id))
     if begun:
-        with doors.hot() as connection:
-            assert transitions.start_effect(connection, held) is Start.GO
-    with doors.as_operator("test") as tx:
-        lost = text("update stepwell.workers set state = 'lost' where id = :id")
-        tx.execute(lost, {"id": worker_id})
-        due.recover_lost(tx, lease_s=3600.0)
+        assert hand.start_effect(held) is Start.GO
+    hand.lose(worker_id)

@@ -384,6 +384,8 @@ def look_up_payment(key: str) -> Found | None:
             sys.exit(3)
         case "raise":
             raise RuntimeError("the bank is closed")
+        case "hang":
+            pass_gate("look")
     return None
 
 
@@ -553,3 +555,43 @@ def as_input(*turns: list[tuple[str, Any]], answer: str = "done") -> dict[str, A
     """The input of a scripted job: each turn a list of (tool, arguments)."""
     wanted = [[Wanted(tool=name, args=args) for name, args in turn] for turn in turns]
     return json.loads(Script(turns=wanted, answer=answer).model_dump_json())
+
+
+# --- what goes on until the gate opens ------------------------------------------------------------
+
+
+class Ticking(BaseModel):
+    """The gate that ends it."""
+
+    gate: str
+
+
+TICK_S = 0.02
+
+
+def tick_until_open(ctx: StepContext, value: Any) -> str:
+    """Leave a mark with this process and the system's monotonic time, over and over."""
+    while not _is_open(ctx.input.gate):
+        _tick(ctx)
+        Event().wait(TICK_S)
+    return "done"
+
+
+async def tick_softly_until_open(ctx: StepContext, value: Any) -> str:
+    """The same on the loop."""
+    while not _is_open(ctx.input.gate):
+        _tick(ctx)
+        await asyncio.sleep(TICK_S)
+    return "done"
+
+
+def _tick(ctx: StepContext) -> None:
+    note(f"tick {ctx.key} {os.getpid()} {monotonic():.4f}")
+
+
+def _is_open(gate: str) -> bool:
+    return Path(os.environ["TEST_LEDGER"]).with_name(f"gate-{gate}").exists()
+
+
+ticking = Pipeline(name="ticking", steps=[tick_until_open], input_type=Ticking)
+ticking_softly = Pipeline(name="ticking_softly", steps=[tick_softly_until_open], input_type=Ticking)

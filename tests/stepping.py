@@ -231,7 +231,9 @@ class Stepper:
 
     def set_back(self, table: str, column: str, by_s: float | None, **where: Any) -> None:
         """Move a moment back by so many seconds, or to a second ago."""
-        value = "now() - interval '1 second'" if by_s is None else f"{column} - :by * interval '1 s'"
+        value = (
+            "now() - interval '1 second'" if by_s is None else f"{column} - :by * interval '1 s'"
+        )
         which = " and ".join(f"{name} = :{name}" for name in where)
         with self.doors.as_operator("test") as tx:
             tx.execute(
@@ -328,13 +330,13 @@ class Stepper:
             assert {step.state for step in unsettled} <= {StepState.RUNNING}
             assert (job.waiting_for, job.status_until) == (None, None)
         assert job.children == len(self.children(job_id))
-        self._check_waits(job, steps)
-        self._check_signals(job_id)
+        self.check_waits(job_id)
+        self.check_signals(job_id)
         self.story(job_id)
 
-    def _check_waits(self, job: JobRow, steps: list[CheckpointRow]) -> None:
+    def check_waits(self, job_id: UUID) -> None:
         """One open wait for every parked step, which holds nothing, and for no other."""
-        waits = self.waits(job.id)
+        job, steps, waits = self.job(job_id), self.steps(job_id), self.waits(job_id)
         parked = [step for step in steps if step.state is StepState.WAITING]
         pending = [wait for wait in waits if wait.state is WaitState.PENDING]
         assert [wait.seq for wait in pending] == [step.seq for step in parked]
@@ -354,7 +356,7 @@ class Stepper:
                 assert all(w.consumed_at or w.state is WaitState.CANCELLED for w in mine)
             assert all(wait.consumed_at for wait in mine[:-1])
 
-    def _check_signals(self, job_id: UUID) -> None:
+    def check_signals(self, job_id: UUID) -> None:
         """A signal was taken by one wait that it answered, or is unread and nobody waits for it."""
         answered = {
             (wait.seq, wait.n): wait.result

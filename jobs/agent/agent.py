@@ -33,7 +33,7 @@ class Ask(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one job of an agent may use before it is stopped. Its deadline counts from submission."""
+    """What one job of an agent may use before it is stopped; a deadline is from submission on."""
 
     model_steps_max: int = 50
     tool_calls_per_turn_max: int = 32

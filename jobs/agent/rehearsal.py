@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import ndiff
 from enum import StrEnum
@@ -38,6 +38,8 @@ from store.transitions import Usage
 # A client may not keep the limit of its call; this is how much longer it is waited for.
 GRACE_S = 10.0
 ERROR_CHARS_MAX = 500
+# Before the arguments of a call, which stand below its name.
+INDENT = "  "
 
 
 class Verdict(StrEnum):
@@ -76,10 +78,13 @@ class Compared:
 
     @property
     def diff(self) -> list[str]:
-        """Only what differs: recorded lines with `- `, those of now with `+ `."""
+        """Only what differs: recorded lines with `- `, those of now with `+ `.
+
+        Where arguments differ, the name of their call stands above them with two blanks.
+        """
         if self.verdict is not Verdict.DIFFERS:
             return []
-        return [line for line in ndiff(self.recorded, self.now) if line[:2] in ("- ", "+ ")]
+        return list(_differing(self.recorded, self.now))
 
 
 async def rehearse(
@@ -152,6 +157,19 @@ def compare_pipeline(
     ]
 
 
+def _differing(recorded: list[str], now: list[str]) -> Iterator[str]:
+    call: str | None = None
+    for line in ndiff(recorded, now):
+        sign, is_argument = line[:2], line[2:].startswith(INDENT)
+        if sign == "  " and not is_argument:
+            call = line
+        elif sign in ("- ", "+ "):
+            if call is not None and is_argument:
+                yield call
+            call = None
+            yield line
+
+
 def _declared_names(pipeline: Pipeline) -> list[str]:
     (first,) = pipeline.first_steps()
     names = [first.name]
@@ -195,8 +213,13 @@ def _args_of(call: ToolCallPart) -> Any:
 
 
 def _lines_of_call(name: str, args: Any) -> list[str]:
-    written = json.dumps(args, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-    return [f"{name} {written[0]}", *written[1:]]
+    if not isinstance(args, dict):
+        return [f"{name} {_written(args)}"]
+    return [name, *(f"{INDENT}{key}: {_written(args[key])}" for key in sorted(args))]
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _tools_gone(agent: Agent, decision: Decision) -> list[str]:

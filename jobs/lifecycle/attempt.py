@@ -28,9 +28,10 @@ from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
 from jobs.lifecycle.effects import Stopping, find_out, find_tool, is_in_doubt, is_repeatable
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
-from jobs.lifecycle.parking import is_gone, resume, review_gone, review_version
+from jobs.lifecycle.parking import given_up, is_gone, resume, review_gone, review_version
 from jobs.lifecycle.results import tool_failed
 from jobs.lifecycle.settling import hand_back, next_claim, park, ring_again, ring_for, settle
+from jobs.lifecycle.stopping import Stopped, stoppably
 from jobs.lifecycle.verdicts import (
     Decided,
     Doubt,
@@ -144,7 +145,8 @@ def foresee(held: Claim, program: Program, house: House) -> Outcome | None:
     None when it is to act now. Raises `Unreachable`.
     """
     return (
-        review_version(held, program, house)
+        given_up(held)
+        or review_version(held, program, house)
         or (resume(held, held.woken, program, house) if held.woken else None)
         or (review_gone(held) if is_gone(held, program) else None)
         or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
@@ -160,7 +162,9 @@ def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park |
 def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
     """Act; whatever is raised is turned into a verdict."""
     try:
-        return act(held, program, house)
+        return stoppably(act, held, program, house)
+    except Stopped as stopped:
+        return HandBack(0.0, "queued", str(stopped))
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
     except Stopping as error:

@@ -33,6 +33,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from typing import Any, NoReturn, cast
 
@@ -40,6 +41,7 @@ from jobs.agent.tool import Tool, ToolContext, ToolFailed
 from jobs.confinement.environment import without_our_keys
 from jobs.confinement.follow import Ending, Stop, follow, start_child
 from jobs.errors import Misdeclared, StepwellError
+from jobs.lifecycle.stopping import on_stop
 
 CHILD = Path(__file__).with_name("errand_child.py")
 MIB = 1024 * 1024
@@ -97,16 +99,19 @@ def _run(
 ) -> Any:
     limit_s = tool.timeout_s if timeout_s is None else min(timeout_s, tool.timeout_s)
     give_up_at = monotonic() + limit_s
-    dialogue = _Dialogue(context)
-    with start_child(
-        CHILD, _order(tool, context, given), environment=without_our_keys(os.environ)
-    ) as child:
+    dialogue, stopping = _Dialogue(context), Event()
+    with (
+        on_stop(stopping.set),
+        start_child(
+            CHILD, _order(tool, context, given), environment=without_our_keys(os.environ)
+        ) as child,
+    ):
         ending = follow(
             child,
             dialogue.hear,
             give_up_at=give_up_at,
             answer_bytes_max=ANSWER_BYTES_MAX,
-            stop=stop,
+            stop=stop or stopping,
             overhear=_pass_on,
         )
     if dialogue.answer is None:

@@ -1,15 +1,21 @@
 """The heart: a thread that says this worker is alive, from outside all work.
 
 It beats once a quarter of the lease, on a connection of its own, so that neither a busy pool nor a
-busy thread can silence it. A worker that cannot beat for most of a lease stops claiming before
-anybody may take its steps over.
+busy thread can silence it. A beat may hang as long as the network makes it, so the heart does not
+judge itself: the clock does (see `clock.py`), by the time of the last beat that got through. It
+stops the claims of a worker that cannot beat, and then its steps, before the lease ends and anybody
+may take them over.
 
-An incarnation is replaced by a new one, with a new id, in two cases: it was found lost, or it is in
-doubt (Postgres went away while a claim or commit was on its way, so a step may be held that nobody
-runs). The old one is beaten on until its last step has come in, and then says that it has stopped;
-whatever it still seems to hold is made ready again by the scheduler.
+An incarnation is replaced by a new one, with a new id, in two cases:
 
-The same thread looks after steps that overstay, because it is the one that never hangs.
+    found lost   the beat says so: its steps are others' by now, and are stopped
+    in doubt     Postgres went away for a while, or while a claim or commit was on its way, so a
+                 step may be held that nobody runs
+
+The old one is beaten on until its last step has come in: a result that was in hand is kept, a step
+that was stopped is handed back without costing it a try, and both are refused by the fence if
+somebody has taken them over. Then it says that it has stopped; whatever it still seems to hold is
+made ready again by the scheduler.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from uuid import UUID
 import structlog
 from uuid_utils.compat import uuid7
 
-from jobs.lifecycle.attempt import give_up_overdue
+from jobs.lifecycle.clock import Clock
 from jobs.lifecycle.house import House
 from store import pulse, workers
 from store.doors import Doors
@@ -35,8 +41,6 @@ from store.states import Work, WorkerState
 log = structlog.get_logger(__name__)
 
 BEATS_PER_LEASE = 4
-# The share of a lease without a beat after which a worker must not believe in itself any more.
-DOUBT_AFTER = 0.6
 
 
 def new_incarnation() -> UUID:
@@ -57,6 +61,7 @@ class Heart:
                 update={"pool_size": 1, "statement_timeout_s": 3, "connect_timeout_s": 2}
             )
         )
+        self._clock = Clock(house, settings.lease_s)
         self._leaving: list[UUID] = []
         self._is_draining = Event()
         self._stop = Event()
@@ -66,6 +71,7 @@ class Heart:
         """Register the incarnation and begin to beat; raises when Postgres is not there."""
         self._register(self._house.worker_id)
         self._house.may_claim.set()
+        self._clock.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -77,6 +83,7 @@ class Heart:
                 self._move(worker_id, WorkerState.STOPPED)
         except StoreError:
             log.warning("could not say goodbye; the lease will run out")
+        self._clock.stop()
         self._doors.close()
 
     def drain(self) -> None:
@@ -90,32 +97,28 @@ class Heart:
             log.warning("could not say that this worker is leaving")
 
     def _run(self) -> None:
-        beaten_at = monotonic()
         while not self._stop.wait(self._lease_s / BEATS_PER_LEASE):
             try:
                 self._beat()
-                beaten_at = monotonic()
                 pulse.touch(self._pulse_file)
             except Exception as error:  # noqa: BLE001 - a heart that stops is a worker that is lost
-                if monotonic() - beaten_at > self._lease_s * DOUBT_AFTER:
-                    self._house.may_claim.clear()
-                    self._house.is_doubtful.set()
                 log.warning("no beat", error=str(error))
-            for running in self._house.watch.take_overdue():
-                # The one thread that must not wait for Postgres asks another to settle it.
-                Thread(target=give_up_overdue, args=(running, self._house), daemon=True).start()
 
     def _beat(self) -> None:
-        house = self._house
+        house, sent_at = self._house, monotonic()
         with self._doors.hot() as connection:
-            is_believed = workers.beat(connection, house.worker_id)
-            for worker_id in self._leaving:
-                workers.beat(connection, worker_id)
-        if not self._is_draining.is_set() and (not is_believed or house.is_doubtful.is_set()):
+            names = {house.worker_id, *self._leaving}
+            lost = {each for each in names if not workers.beat(connection, each)}
+        self._clock.hear(sent_at)
+        for worker_id in lost:
+            house.watch.doubt(worker_id)
+        is_to_be_replaced = house.worker_id in lost or house.is_doubtful.is_set()
+        if is_to_be_replaced and not self._is_draining.is_set():
             self._reincarnate()
         for worker_id in [each for each in self._leaving if each != house.worker_id]:
             if house.watch.count(worker_id) == 0:
                 self._move(worker_id, WorkerState.STOPPED)
+                house.watch.doubt(worker_id)
                 self._leaving.remove(worker_id)
 
     def _reincarnate(self) -> None:
@@ -126,9 +129,12 @@ class Heart:
         house.worker_id = new
         self._leaving.append(old)
         house.may_claim.set()
+        if self._is_draining.is_set():
+            house.may_claim.clear()
         log.warning("incarnation replaced", old=str(old), new=str(new))
 
     def _register(self, worker_id: UUID) -> None:
+        sent_at = monotonic()
         with self._doors.as_nobody() as tx:
             workers.register(
                 tx,
@@ -137,7 +143,9 @@ class Heart:
                 work=Work(self._house.work),
                 slots=self._slots,
                 version=version("stepwell"),
+                serves={each.name: each.version for each in self._house.registry.agents.values()},
             )
+        self._clock.hear(sent_at, newcomer=worker_id)
 
     def _move(self, worker_id: UUID, state: WorkerState) -> None:
         with self._doors.as_nobody() as tx:

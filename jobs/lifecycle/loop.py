@@ -2,6 +2,9 @@
 
 Model clients keep connections that belong to a loop, so a process has one for as long as it lives.
 Hundreds of slots wait on it at once; each waits in its own thread, the loop in none of them.
+
+A call that is stopped is cancelled on the loop, and its thread waits until it has really ended:
+whoever does the step next must not meet what the coroutine still does on its way out.
 """
 
 from __future__ import annotations
@@ -11,15 +14,9 @@ from collections.abc import Coroutine
 from threading import Thread
 from typing import Any, TypeVar
 
+from jobs.lifecycle.stopping import Stopped, on_stop
+
 T = TypeVar("T")
-
-
-async def _contained(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return await work
-    except (SystemExit, KeyboardInterrupt) as error:
-        # These two would end the loop itself, and with it every other call of this process.
-        raise RuntimeError(f"it raised {type(error).__name__}") from None
 
 
 class Loop:
@@ -31,10 +28,18 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Wait for the coroutine; past the timeout it is cancelled and `TimeoutError` raised."""
-        return asyncio.run_coroutine_threadsafe(
-            asyncio.wait_for(_contained(work), timeout_s), self._loop
-        ).result()
+        """Wait for the coroutine; past the timeout it is cancelled and `TimeoutError` raised.
+
+        Raises `Stopped` when the step whose call this is has been stopped.
+        """
+        call = _LoopCall(self._loop)
+        try:
+            with on_stop(call.cancel):
+                return call.run(work, timeout_s)
+        except Stopped:
+            # One that never began would complain that nobody awaited it.
+            work.close()
+            raise
 
     def close(self) -> None:
         """Stop the loop; whatever still runs on it is cancelled."""
@@ -46,3 +51,40 @@ class Loop:
 
         self._loop.call_soon_threadsafe(stop)
         self._thread.join(timeout=5.0)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+class _LoopCall:
+    """One coroutine on the loop, and the thread that waits for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        return asyncio.run_coroutine_threadsafe(self._bounded(work, timeout_s), self._loop).result()
+
+    def cancel(self) -> None:
+        """Ask the coroutine to end. From any thread; it does not wait."""
+        self._loop.call_soon_threadsafe(self._cancel_on_loop)
+
+    def _cancel_on_loop(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        return await asyncio.wait_for(_contained(work), timeout_s)
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        # These two would end the loop itself, and with it every other call of this process.
+        raise RuntimeError(f"it raised {type(error).__name__}") from None

@@ -27,6 +27,8 @@ from store.states import StepKind, WaitKind, WaitState
 from store.transitions import Claim, NewChild, Wait, Woken
 
 REVIEW_DECISIONS = ("continue", "fail")
+# Questions whose answer is `{"decision": ...}`.
+DECIDED = (WaitKind.RECONCILE, WaitKind.REVIEW)
 # How long a step waits for the worker that serves its version, during a deploy.
 OTHER_VERSION_WAIT_S = 2.0
 
@@ -79,9 +81,18 @@ def _bear(child: Child, expires_s: float | None, house: House) -> NewChild:
 # --- waking ---------------------------------------------------------------------------------------
 
 
+def given_up(held: Claim) -> Broke | None:
+    """The end of the job when a person has decided so, whatever version is served now."""
+    woken = held.woken
+    if woken is None or woken.kind not in DECIDED or woken.result["decision"] != "fail":
+        return None
+    kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
+    return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
+
+
 def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
     """What the step came to by what it was woken by; None when it is to run now."""
-    if woken.kind in (WaitKind.RECONCILE, WaitKind.REVIEW):
+    if woken.kind in DECIDED:
         return _decide(held, woken, program, house)
     if woken.state is WaitState.EXPIRED or woken.kind is WaitKind.TIMER:
         if woken.fallback is None:
@@ -91,16 +102,11 @@ def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted |
 
 
 def _decide(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
-    decision = (woken.result or {}).get("decision")
-    if decision == "happened":
+    if woken.result["decision"] == "happened":
         return conclude_with(held, program, woken.result.get("result"), house)
-    if decision == "again":
-        return None
-    if decision == "continue":
-        kept = kept_by(woken)
-        return None if kept is None else resume(held, kept, program, house)
-    kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
-    return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
+    # Again, or continue: with what it had been woken by before it was reviewed, if with anything.
+    kept = kept_by(woken)
+    return None if kept is None else resume(held, kept, program, house)
 
 
 def what_woke(held: Claim) -> Woken | None:

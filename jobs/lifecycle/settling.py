@@ -59,7 +59,7 @@ def hand_back(
     is_failed_try = isinstance(error, dict)
     if isinstance(error, str):
         log.warning("step handed back", job=str(held.job_id), step=held.seq, reason=error)
-    patiently(
+    released = patiently(
         house,
         lambda connection: transitions.release(
             connection,
@@ -70,6 +70,8 @@ def hand_back(
             error=error if isinstance(error, dict) else None,
         ),
     )
+    if not released:
+        log.info("claim was taken over", job=str(held.job_id), step=held.seq, epoch=held.epoch)
 
 
 def patiently(house: House, write: Callable[[HotConnection], T]) -> T | None:

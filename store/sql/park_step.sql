@@ -1,8 +1,8 @@
 -- park_step: let go of a running step until something comes: a time, a signal, children, a person.
 --
--- A parked step holds nothing. Fenced like a commit. Whoever sends a signal locks the job first, as
--- this does, so a signal is either here already and taken at once, or finds the wait (no_lost_wake).
--- Children appear in the same transaction as the wait for them.
+-- A parked step holds nothing. Fenced like a commit, and like there the step is locked before its job.
+-- Whoever sends a signal holds the job, as this does, so a signal is either here already and taken at
+-- once, or finds the wait (no_lost_wake). Children appear in the same transaction as the wait for them.
 --
 --   p_wait      {kind, name, prompt, fallback, and wake_in_s or wake_at}
 --   p_children  [{id, agent, agent_version, input, deadline_in_s, steps: [{kind, name, work, input}]}]
@@ -27,6 +27,11 @@ declare
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
+  perform from stepwell.checkpoints c
+   where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
+     and c.epoch = p_epoch and c.state || '' = 'running'
+     for no key update;
+  if not found then return null; end if;
   if v_count > 0 then
     -- The bound is one of the whole line: whoever adds to it locks its first job, parent before child.
     perform from stepwell.jobs root
@@ -52,9 +57,7 @@ begin
   update stepwell.checkpoints c
      set state = 'waiting', worker_id = null, waits = c.waits + 1
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
-     and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.waits into step;
-  if not found then return null; end if;
   if job.is_stopping then
     perform stepwell.stop_job(p_tenant, p_job);
     return 'stopped';

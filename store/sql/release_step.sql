@@ -1,8 +1,9 @@
 -- release_step: give a claimed step back, to be claimed again after p_delay_s seconds.
 --
 -- p_burns says whether this was a try that failed (a retry verdict) or only a worker that is
--- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit. A try that may be
--- repeated has had no effect that matters, so the mark of its beginning goes with it.
+-- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit, and like there the
+-- step is locked before its job. A try that may be repeated has had no effect that matters, so the mark
+-- of its beginning goes with it.
 create or replace function stepwell.release_step(
   p_tenant uuid, p_job uuid, p_seq int, p_epoch int,
   p_delay_s double precision, p_burns boolean, p_reason text, p_error jsonb
@@ -16,12 +17,6 @@ declare
 begin
   perform set_config('stepwell.tenant_id', p_tenant::text, true);
 
-  select j.outstanding, j.event_seq, j.finished_at is not null or j.cancel_requested_at is not null
-         or coalesce(j.deadline_at <= now(), false) as is_stopping into job
-    from stepwell.jobs j
-   where j.tenant_id = p_tenant and j.id = p_job
-     for no key update;
-
   update stepwell.checkpoints c
      set state = 'ready', worker_id = null, ready_at = v_until, rung_at = null,
          attempts = c.attempts + p_burns::int, error = p_error,
@@ -31,6 +26,12 @@ begin
      and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.attempts into v_name, v_attempts;
   if not found then return false; end if;
+
+  select j.outstanding, j.event_seq, j.finished_at is not null or j.cancel_requested_at is not null
+         or coalesce(j.deadline_at <= now(), false) as is_stopping into job
+    from stepwell.jobs j
+   where j.tenant_id = p_tenant and j.id = p_job
+     for no key update;
 
   if job.is_stopping then
     -- Nobody will want this step again.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, RLock, Thread
+from time import monotonic
 
 from store.hosting import offspring
 
@@ -36,6 +37,9 @@ class Member:
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     is_frozen: bool = False
+    # Which process began to be here, or ceased to, and when; monotonic.
+    started: list[tuple[int, float]] = field(default_factory=list)
+    departed: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -69,17 +73,26 @@ class Member:
                 cwd=ROOT,
                 stdout=out,
             )
+        self.started.append((self.pid, monotonic()))
 
     def kill(self) -> None:
         """kill -9; the place is filled again by whoever keeps it."""
         if self.process is not None:
+            self.departed.append((self.pid, monotonic()))
             self.process.kill()
             self.process.wait()
 
     def freeze(self) -> None:
         if self.process is not None:
             self.is_frozen = True
+            self.departed.append((self.pid, monotonic()))
             self.process.send_signal(signal.SIGSTOP)
+
+    def ask_to_leave(self) -> None:
+        """SIGTERM: it drains, and then its place is filled again."""
+        if self.process is not None:
+            self.departed.append((self.pid, monotonic()))
+            self.process.send_signal(signal.SIGTERM)
 
     def thaw(self) -> None:
         if self.process is not None:

@@ -12,7 +12,9 @@ Bytes pass both ways until told otherwise, by a line on the control port:
 
 The hot calls are single statements outside any transaction: when the server answers an execution,
 its transaction has been committed. Only such answers are cut, and an answer to a mere preparation
-is not one of them: an execution is answered with BindComplete first, and with ReadyForQuery last.
+is not one of them: an execution is answered with BindComplete first, and with ReadyForQuery last,
+which says whether a transaction is still open. The answers of the hot calls are small, and come in
+one piece.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Switchboard:
 
     def is_to_be_cut(self, port: int, data: bytes) -> bool:
         """Whether this answer is one that has to be lost."""
-        if not data.startswith(EXECUTED):
+        if not (data.startswith(EXECUTED) and data.endswith(READY_OUTSIDE)):
             return False
         if port in self.cuts:
             self.cuts.discard(port)
@@ -139,13 +141,11 @@ class Server(asyncio.Protocol):
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._is_cut = False
-        self._tail = b""
 
     def data_received(self, data: bytes) -> None:
         client = self.client
-        if self._is_cut or client.board.is_to_be_cut(client.port, data):
-            self._lose(data)
+        if client.board.is_to_be_cut(client.port, data):
+            client.close()
             return
         if client.transport is None or client.transport.is_closing():
             return
@@ -155,13 +155,6 @@ class Server(asyncio.Protocol):
             )
         else:
             client.transport.write(data)
-
-    def _lose(self, data: bytes) -> None:
-        self._is_cut = True
-        self._tail = (self._tail + data)[-len(READY_OUTSIDE) :]
-        # Until the server is ready again it may still be at work on what was asked.
-        if self._tail == READY_OUTSIDE:
-            self.client.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         if self.client.transport is not None:

@@ -50,6 +50,7 @@ class Report:
             "duplicated_commits": tally.duplicated_commits,
             "repeated_effects": tally.repeated_effects,
             "recovery_p99_s": rounded(tally.recovery_p99_s),
+            "recovery_of_all_p99_s": rounded(percentile(tally.killed.from_strike, 99)),
             "parked": tally.parked,
             "questions": tally.questions,
             "ended_otherwise": tally.wrong,
@@ -87,7 +88,7 @@ class Report:
             f"{tally.lost} lost, {tally.duplicated_commits} commits duplicated",
             f"{tally.repeated_effects} effects repeated that must not be",
             f"{sum(tally.questions.values())} questions answered, {tally.parked} jobs still ask",
-            f"steps of killed workers ran again within {tally.recovery_p99_s:.2f} s (p99)",
+            self._recovery(),
         ]
         for name, back in self.comebacks.items():
             said.append(f"{name}: {back.steps_per_s:,.0f} steps/s again after {back.back_s:.1f} s")
@@ -101,6 +102,14 @@ class Report:
         if len(tally.violations) > len(shown):
             said.append(f"… and {len(tally.violations) - len(shown)} violations more")
         return said
+
+    def _recovery(self) -> str:
+        killed = self.tally.killed
+        able, of_all = self.tally.recovery_p99_s, percentile(killed.from_strike, 99)
+        return (
+            f"{killed.struck} steps of killed workers ran again within {of_all:.2f} s (p99); the "
+            f"{len(killed.able)} that somebody was there to take over within {able:.2f} s"
+        )
 
 
 def faults_table(tally: Tally) -> Table:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 LOOK_EVERY_S = 0.05
@@ -74,12 +74,16 @@ def install(folder: Path) -> None:
 def _skew_ids() -> None:
     from uuid_utils import compat
 
-    true_uuid7 = compat.uuid7
+    true_uuid7, lock, last_ms = compat.uuid7, Lock(), [0]
 
     def uuid7(*, nanoseconds: int | None = None) -> Any:
-        if nanoseconds is None and _Offset.seconds:
-            nanoseconds = time.time_ns()
-        return true_uuid7(nanoseconds=nanoseconds)
+        if nanoseconds is not None or not (_Offset.seconds or last_ms[0]):
+            return true_uuid7(nanoseconds=nanoseconds)
+        # The true ones never go back within a process either, however the clock jumps.
+        with lock:
+            last = last_ms[0] or _true_time_ns() // 10**6
+            last_ms[0] = max(last + 1, time.time_ns() // 10**6)
+            return true_uuid7(nanoseconds=last_ms[0] * 10**6)
 
     compat.uuid7 = uuid7  # type: ignore[assignment]
 

@@ -117,9 +117,12 @@ class Storm:
         self._come_to_rest()
 
     def _strike(self, tell: Callable[[str], None]) -> None:
+        lag_s = 0.0
         while not self._is_over():
             planned = next(self._schedule)
-            self._over.wait(max(0.0, self._began + planned.at_s - monotonic()))
+            self._over.wait(max(0.0, self._began + lag_s + planned.at_s - monotonic()))
+            # What came late puts all that follows off: faults must not come in heaps.
+            lag_s = max(lag_s, monotonic() - self._began - planned.at_s)
             if not self._is_over():
                 tell(self._told(planned))
                 self.sky.strike(planned)

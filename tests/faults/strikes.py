@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
 
-import psycopg
-
 from broker.envelope import Envelope
 from store.states import JobClass, Work
-from tests.faults import skew
+from tests.faults import disk, skew
 from tests.faults.meddler import Meddler, Way
 from tests.faults.members import Member, until
 from tests.faults.points import Point
@@ -222,33 +220,10 @@ def put_clocks_wrong(world: World, members: Sequence[Member]) -> None:
 def fill_disk(wave: Wave) -> None:
     """For a moment, no artifact can be written."""
     at = monotonic()
-    with full_disk(wave.world):
+    with disk.full(wave.world.postgres.admin_url):
         wave.open_all()
         Event().wait(FULL_S)
     wave.strike(wave.aims, at, monotonic())
-
-
-FULL = """
-create function stepwell.no_space() returns trigger language plpgsql as $$
-begin
-  raise exception using errcode = '53100', message = 'could not extend file: no space left';
-end $$;
-create trigger no_space before insert on stepwell.artifact_chunks
-  for each row execute function stepwell.no_space();
-"""
-ROOM = "drop trigger no_space on stepwell.artifact_chunks; drop function stepwell.no_space();"
-
-
-@contextmanager
-def full_disk(world: World):  # type: ignore[no-untyped-def]
-    """While the block lasts, writing the bytes of an artifact fails as it does on a full disk."""
-    with psycopg.connect(world.postgres.admin_url, autocommit=True) as admin:
-        admin.execute(FULL.encode())
-    try:
-        yield
-    finally:
-        with psycopg.connect(world.postgres.admin_url, autocommit=True) as admin:
-            admin.execute(ROOM.encode())
 
 
 MAILS: dict[Point, Sequence[Spot]] = {

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from tests.faults import capacity
 from tests.faults.facts import Asked, Struck
 from tests.faults.ledger import Began, read_begins, read_effects
 from tests.faults.world import World
@@ -22,7 +23,7 @@ class Row:
     """A fault, or a cell of fault and transition.
 
     Recovery is in seconds: `from_strike` from when it struck, `from_healed` from when whatever was
-    broken worked again.
+    broken worked again; `able` has those from the strike when somebody was there to take over.
     """
 
     fault: str
@@ -34,6 +35,7 @@ class Row:
     otherwise: dict[str, int] = field(default_factory=dict)
     from_strike: list[float] = field(default_factory=list)
     from_healed: list[float] = field(default_factory=list)
+    able: list[float] = field(default_factory=list)
 
     def add(self, other: Row) -> None:
         """Count the other one's jobs and strikes in."""
@@ -42,12 +44,13 @@ class Row:
         self.lost += other.lost
         self.from_strike += other.from_strike
         self.from_healed += other.from_healed
+        self.able += other.able
         for said, times in other.otherwise.items():
             self.otherwise[said] = self.otherwise.get(said, 0) + times
 
     def as_json(self) -> dict[str, Any]:
         told = asdict(self)
-        for name in ("from_strike", "from_healed"):
+        for name in ("from_strike", "from_healed", "able"):
             taken = told.pop(name)
             told |= {f"{name}_p{p}_s": rounded(percentile(taken, p)) for p in (50, 99)}
         return told
@@ -82,11 +85,14 @@ class Tally:
         return sorted(summed.values(), key=lambda row: (not row.fault, row.fault))
 
     @property
+    def killed(self) -> Row:
+        """What became of the steps of killed workers."""
+        return next((row for row in self.by_fault if row.fault == KILLED), Row(KILLED))
+
+    @property
     def recovery_p99_s(self) -> float:
-        """How soon steps of killed workers ran again, 99 of 100."""
-        return percentile(
-            [s for cell in self.cells if cell.fault == KILLED for s in cell.from_strike], 99
-        )
+        """How soon steps of killed workers ran again where somebody could take over, 99 of 100."""
+        return percentile(self.killed.able, 99)
 
     @property
     def is_clean(self) -> bool:
@@ -159,12 +165,13 @@ def count(world: World) -> Tally:
     cells = Cells()
     for asked in facts.asked:
         cells.ask(asked, verdict(asked, ends.get(asked.job_id)))
+    there = capacity.read(world)
     begins: dict[str, list[Began]] = defaultdict(list)
     for began in read_begins(facts.claims):
         begins[began.job].append(began)
     for struck in facts.struck:
         at = recovered_at(struck, begins[str(struck.job_id)], ends.get(struck.job_id))
-        cells.strike(struck, at)
+        cells.strike(struck, at, is_able=there.could_take_over(struck.at))
     examined = world.examine()
     return Tally(
         cells=list(cells.rows.values()),
@@ -201,12 +208,14 @@ class Cells:
             row.otherwise[said] = row.otherwise.get(said, 0) + 1
             self.wrong[said] += 1
 
-    def strike(self, struck: Struck, recovered: float | None) -> None:
+    def strike(self, struck: Struck, recovered: float | None, *, is_able: bool) -> None:
         row = self._row(struck.fault, struck.transition)
         row.struck += 1
         if recovered is not None:
             row.from_strike.append(max(0.0, recovered - struck.at))
             row.from_healed.append(max(0.0, recovered - struck.healed_at))
+            if is_able:
+                row.able.append(row.from_strike[-1])
 
 
 def count_duplicated_commits(world: World) -> int:

@@ -15,13 +15,12 @@ from threading import Thread, Timer
 from time import monotonic
 from uuid import UUID
 
-from tests.faults import skew
+from tests.faults import disk, skew
 from tests.faults.facts import Struck
 from tests.faults.meddler import Meddler, Way
 from tests.faults.members import Member
 from tests.faults.strikes import (
     FROZEN_S,
-    full_disk,
     kill_redis_server,
     put_clocks_wrong,
     stop_postgres,
@@ -63,7 +62,6 @@ class Sky:
     """What is going on over a world: who was hit, and what is not over yet."""
 
     world: World
-    outages: list[tuple[float, float]] = field(default_factory=list)
     timers: list[Thread] = field(default_factory=list)
 
     def strike(self, planned: Planned) -> None:
@@ -140,14 +138,12 @@ def freeze_worker(sky: Sky, planned: Planned) -> None:
 
 def drain_worker(sky: Sky, planned: Planned) -> None:
     member = sky.member("worker", planned.pick)
-    if member.process is not None and not member.is_frozen:
-        member.process.send_signal(signal.SIGTERM)
+    if not member.is_frozen:
+        member.ask_to_leave()
 
 
 def kill_scheduler(sky: Sky, planned: Planned) -> None:
-    at = monotonic()
     sky.member("scheduler", planned.pick).kill()
-    sky.outages.append((at, monotonic()))
 
 
 def postgres_away(how: signal.Signals) -> Callable[[Sky, Planned], None]:
@@ -155,7 +151,7 @@ def postgres_away(how: signal.Signals) -> Callable[[Sky, Planned], None]:
         running, at = sky.running_in(), monotonic()
         stop_postgres(sky.world, how)
         sky.world.postgres.start()
-        sky.outages.append((at, monotonic()))
+        sky.world.outages.append((at, monotonic()))
         sky.hit(planned.fault, running, at, monotonic())
 
     return strike
@@ -190,7 +186,7 @@ def lose_redis(sky: Sky, planned: Planned) -> None:
 
 def give_redis_back(sky: Sky, fault: str, rung: Sequence[tuple[UUID, int]], at: float) -> None:
     sky.world.redis_server.start()
-    sky.outages.append((at, monotonic()))
+    sky.world.outages.append((at, monotonic()))
     sky.hit(fault, rung, at, monotonic())
 
 
@@ -210,11 +206,9 @@ def wrong_clocks(sky: Sky, planned: Planned) -> None:
 
 
 def disk_full(sky: Sky, planned: Planned) -> None:
-    at = monotonic()
-    with full_disk(sky.world):
+    with disk.full(sky.world.postgres.admin_url):
         sky.later(FULL_S, lambda: None)
         sky.timers[-1].join()
-    sky.outages.append((at, monotonic()))
 
 
 def mail_down(sky: Sky, _: Planned) -> None:

@@ -34,7 +34,7 @@ from store.embedded import CLOCK, RUNTIME, PrivatePostgres
 from store.errors import Unreachable
 from store.settings import StoreSettings
 from store.tenants import DEFAULT_TENANT
-from tests.faults import history, programs, proxy
+from tests.faults import disk, history, programs, proxy
 from tests.faults.facts import Asked, Outcome, Sent, WorldFacts
 from tests.faults.laws import Examined, Terms, Told, examine
 from tests.faults.ledger import Begun, Happened, read_lines
@@ -70,6 +70,8 @@ class World:
         self._ports = (0, 0)
         # How often something was broken, by what.
         self.faults: Counter[str] = Counter()
+        # From when to when a server was away, monotonic.
+        self.outages: list[tuple[float, float]] = []
         self.begun = Begun(self.folder / "claims")
         self.happened = Happened(self.folder / "ledger")
 
@@ -93,6 +95,7 @@ class World:
         urls = self.postgres.admin_url, self.postgres.runtime_url, self.postgres.operator_url
         migrate.upgrade(*urls)
         history.install(self.postgres.admin_url)
+        disk.install(self.postgres.admin_url)
         self.mail.start()
         (self.folder / "smtp-port").write_text(str(self.mail.port))
         self._open_wire()

@@ -1,8 +1,8 @@
-"""Every order of claims, commits, releases, cancels and losses, against a model on one page."""
+"""Every order of what workers, people and the clock do to a job, against a model on one page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import ClassVar
 from uuid import UUID
 
@@ -12,49 +12,19 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from store import due
+from scheduler.reconcile import stop_due
 from store.doors import Doors
-from store.states import JobStatus, StepState
-from store.transitions import Claim, Ending
+from store.states import StepState
+from store.transitions import Claim
 from tests.stepping import COMPLETED, MODEL, Stepper, call
+from tests.store.model import WAITS, ModelJob, ModelStep, look, told_by
 
-LEASE_S = 4.0
 PICK = st.integers(min_value=0, max_value=1_000)
-
-
-@dataclass
-class ModelStep:
-    """What a step should be. `holder` is a worker's number."""
-
-    state: str = "ready"
-    epoch: int = 0
-    holder: UUID | None = None
-    output: object = None
-
-
-@dataclass
-class ModelJob:
-    """What the job should be."""
-
-    steps: list[ModelStep] = field(default_factory=list)
-    ending: str | None = None
-    is_cancelling: bool = False
-
-    def count(self, *states: str) -> int:
-        return sum(step.state in states for step in self.steps)
-
-    def end_if_cancelled(self) -> None:
-        if self.is_cancelling and not self.ending and not self.count("ready", "running"):
-            self.ending = "cancelled"
-
-    def drop_ready(self) -> None:
-        for step in self.steps:
-            if step.state == "ready":
-                step.state = "cancelled"
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -66,131 +36,146 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.stepper = Stepper(self.doors, self.tenant_id)
-        self.job_id = self.stepper.put_down()
+        self.job_id = self.stepper.put_down(deadline_in_s=600)
         self.workers = [self.stepper.start_worker() for _ in range(3)]
         self.claims: list[Claim] = []
         self.model = ModelJob([ModelStep()])
         self.kept: dict[int, object] = {}
+        self.counted = 0
+
+    # --- workers ----------------------------------------------------------------------------------
 
     @rule(worker=PICK, seq=PICK, is_told=st.booleans())
     def claim(self, worker: int, seq: int, is_told: bool) -> None:
-        seq = seq % len(self.model.steps) + 1
-        step, who = self.model.steps[seq - 1], self.workers[worker % 3]
+        seq, who = seq % len(self.model.steps) + 1, self.workers[worker % 3]
         held = self.stepper.claim(self.job_id, seq, who, is_told=is_told)
-        over = self.model.ending or self.model.is_cancelling
-        if step.state != "ready" or over:
-            assert held is None
-            if step.state == "ready":
-                self.model.drop_ready()
-                self.model.end_if_cancelled()
-            return
-        assert held is not None
-        step.state, step.holder = "running", who
-        step.epoch += 1
-        assert held.epoch == step.epoch
-        self.claims.append(held)
+        assert told_by(held) == self.model.claim(seq, who)
+        if held is not None:
+            self.claims.append(held)
 
+    @precondition(lambda self: self.claims)
     @rule(which=PICK, steps=st.integers(1, 3), inline=st.booleans(), joining=st.booleans())
     def commit(self, which: int, steps: int, inline: bool, joining: bool) -> None:
-        held = self.pick(which)
-        if held is None:
-            return
-        inline = inline and steps == 1
+        held, inline = self.pick(which), inline and steps == 1
         plan = (MODEL,) if steps == 1 else tuple(call(n) for n in range(steps))
-        output = f"{held.seq}/{held.epoch}/{len(self.claims)}"
         settled = self.stepper.commit(
-            held, output=output, plan=plan, is_joining=joining, is_inline=inline
+            held, output=self.count(), plan=plan, is_joining=joining, is_inline=inline
         )
-        if not self.settles(held, settled is not None, output):
-            return
-        assert settled is not None
-        alone = not self.model.count("ready", "running")
-        if self.model.ending or self.model.is_cancelling or (joining and not alone):
-            assert settled.planned == 0
-            self.model.end_if_cancelled()
-            return
-        assert (settled.first_seq, settled.planned) == (len(self.model.steps) + 1, steps)
-        for _ in range(steps):
-            born = ModelStep("running", 1, held.worker_id) if inline else ModelStep()
-            self.model.steps.append(born)
-        if inline:
-            self.claims.append(replace(held, seq=settled.first_seq, epoch=1))
+        expected = self.model.commit(held, steps, is_joining=joining, is_inline=inline)
+        assert (settled is None) is (expected is None)
+        if settled is not None and settled.planned:
+            assert (settled.planned, settled.first_seq) == expected
+            if inline:
+                self.claims.append(replace(held, seq=settled.first_seq, epoch=1))
+        else:
+            assert expected in (None, (0,))
 
-    @rule(which=PICK, ending=st.sampled_from(["completed", "failed"]))
-    def end(self, which: int, ending: str) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(which=PICK)
+    def complete(self, which: int) -> None:
         held = self.pick(which)
-        if held is None:
-            return
-        failed = Ending(JobStatus.FAILED, error={"class": "bug"}, reason="bug")
-        settled = self.stepper.commit(
-            held, output="end", ending=COMPLETED if ending == "completed" else failed
-        )
-        if self.settles(held, settled is not None, "end") and not self.model.ending:
-            self.model.ending = ending
-            self.model.drop_ready()
+        settled = self.stepper.commit(held, output=self.count(), ending=COMPLETED)
+        assert (settled is not None) is self.model.end(held, "completed")
 
+    @precondition(lambda self: self.claims)
+    @rule(which=PICK)
+    def fail(self, which: int) -> None:
+        held = self.pick(which)
+        assert (self.stepper.fail(held) is not None) is self.model.end(held, "failed")
+
+    @precondition(lambda self: self.claims)
     @rule(which=PICK, is_failed_try=st.booleans())
     def release(self, which: int, is_failed_try: bool) -> None:
         held = self.pick(which)
-        if held is None:
-            return
         released = self.stepper.release(held, is_failed_try=is_failed_try)
-        step = self.model.steps[held.seq - 1]
-        assert released is self.is_latest(held)
-        if released:
-            step.state, step.holder = "ready", None
-            if self.model.ending or self.model.is_cancelling:
-                self.model.drop_ready()
-                self.model.end_if_cancelled()
+        assert released is self.model.release(held, is_failed_try=is_failed_try)
 
-    @rule()
-    def cancel(self) -> None:
-        self.stepper.cancel(self.job_id)
-        if not self.model.ending:
-            self.model.is_cancelling = True
-            self.model.drop_ready()
-            self.model.end_if_cancelled()
+    @precondition(lambda self: self.claims)
+    @rule(which=PICK, on=st.sampled_from(sorted(WAITS)))
+    def park(self, which: int, on: str) -> None:
+        held = self.pick(which)
+        assert self.stepper.park(held, WAITS[on]) is self.model.park(held, on)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=PICK)
+    def start_effect(self, which: int) -> None:
+        held = self.pick(which)
+        assert self.stepper.start_effect(held) is self.model.start_effect(held)
 
     @rule(worker=PICK)
     def lose(self, worker: int) -> None:
         lost = self.workers[worker % 3]
-        self.stepper.grow_old(lost, LEASE_S + 1)
-        with self.doors.as_operator("test") as tx:
-            due.recover_lost(tx, LEASE_S)
+        self.stepper.lose(lost)
+        self.model.lose(lost)
         self.workers[worker % 3] = self.stepper.start_worker()
-        for step in self.model.steps:
-            if step.state == "running" and step.holder == lost:
-                step.state, step.holder = "ready", None
+
+    # --- people, other systems, and the clock -----------------------------------------------------
+
+    @rule(seq=PICK, n=PICK)
+    def answer(self, seq: int, n: int) -> None:
+        seq = seq % len(self.model.steps) + 1
+        n = n % (len(self.model.steps[seq - 1].waits) + 1) + 1
+        said = self.count()
+        answered = self.stepper.answer(self.job_id, said, seq=seq, n=n)
+        assert answered is self.model.answer(seq, n, said)
+
+    @rule(name=st.sampled_from(["paid", "shipped"]))
+    def send(self, name: str) -> None:
+        payload = self.count()
+        sent = self.stepper.send(self.job_id, payload, name=name)
+        assert sent is self.model.send(name, payload)
+
+    @rule()
+    def let_waits_come_due(self) -> None:
+        self.stepper.set_back("waits", "wake_at", 1_000.0, job_id=self.job_id, state="pending")
+        self.model.come_due()
+        assert self.stepper.wake() == self.model.wake()
+
+    @rule()
+    def let_the_deadline_pass(self) -> None:
+        self.stepper.pass_deadline(self.job_id)
+        self.model.is_late = True
+
+    @rule()
+    def cancel(self) -> None:
+        self.stepper.cancel(self.job_id)
+        self.model.cancel()
+
+    @rule()
+    def end_what_is_to_end(self) -> None:
+        assert stop_due(self.doors) == self.model.stop_due()
+
+    def teardown(self) -> None:
+        """Leave nothing behind that a round of the next example could find."""
+        for worker in self.workers:
+            self.stepper.lose(worker)
+        self.stepper.cancel(self.job_id)
+        assert self.stepper.job(self.job_id).status.is_ended
+
+    # --- how it has to be -------------------------------------------------------------------------
 
     @invariant()
     def is_as_the_model_says(self) -> None:
         if not hasattr(self, "model"):
             return
+        assert look(self.stepper, self.job_id) == self.model.as_told()
         job, steps = self.stepper.job(self.job_id), self.stepper.steps(self.job_id)
-        assert [step.state.value for step in steps] == [step.state for step in self.model.steps]
-        assert [step.epoch for step in steps] == [step.epoch for step in self.model.steps]
-        assert job.outstanding == self.model.count("ready", "running")
+        assert job.outstanding == self.model.count("ready", "running", "waiting")
         assert job.next_seq == len(steps) + 1
-        assert (job.status.value if job.status.is_ended else None) == self.model.ending
         for step in steps:
             if step.state is StepState.COMMITTED:
                 assert self.kept.setdefault(step.seq, step.output) == step.output
+        self.stepper.check_waits(self.job_id)
         self.stepper.story(self.job_id)
 
-    def pick(self, which: int) -> Claim | None:
-        """Any claim ever made, stale ones among them."""
-        return self.claims[which % len(self.claims)] if self.claims else None
+    def pick(self, which: int) -> Claim:
+        """Any claim ever made, stale ones among them, the newest more often than not."""
+        return self.claims[-1 if which % 2 else which % len(self.claims)]
 
-    def is_latest(self, held: Claim) -> bool:
-        step = self.model.steps[held.seq - 1]
-        return step.state == "running" and step.epoch == held.epoch
-
-    def settles(self, held: Claim, has_settled: bool, output: object) -> bool:
-        assert has_settled is self.is_latest(held)
-        if has_settled:
-            step = self.model.steps[held.seq - 1]
-            step.state, step.output = "committed", output
-        return has_settled
+    def count(self) -> int:
+        """A number that was not there before."""
+        self.counted += 1
+        return self.counted
 
 
 def test_in_any_order_the_books_are_right(doors: Doors, tenant: UUID) -> None:
@@ -199,7 +184,7 @@ def test_in_any_order_the_books_are_right(doors: Doors, tenant: UUID) -> None:
         AnyOrder,
         settings=settings(
             max_examples=25,
-            stateful_step_count=20,
+            stateful_step_count=30,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

@@ -18,7 +18,7 @@ from jobs.lifecycle.attempt import LOSSES_MAX, attempt, claim, settle
 from jobs.lifecycle.shelf import JobShelf
 from store import jobs, usage
 from store.rows import CheckpointRow
-from store.states import JobStatus, StepKind, StepState
+from store.states import JobStatus, StepKind, StepState, WaitKind
 from store.transitions import Settlement
 from tests.conftest import Database
 from tests.housing import Household
@@ -246,15 +246,13 @@ def test_a_coroutine_that_hangs_is_cancelled_at_its_time(household: Household) -
     eventually(lambda: household.house.watch.count() == 0)
 
 
-def test_a_call_that_hangs_and_must_not_happen_twice_is_in_doubt(
+def test_a_call_that_hangs_and_must_not_happen_twice_is_asked_about(
     household: Household, ledger: Path
 ) -> None:
     job_id = submit(household, [("hang_over_money", {"gate": "open"})])
-    job = household.run(job_id)
+    household.run_until(lambda: household.viewer.job(job_id).waiting_for == "reconcile")
     ledger.with_name("gate-open").touch()
-    assert job.status is JobStatus.FAILED
-    assert job.error is not None
-    assert job.error["class"] == "in_doubt"
+    assert household.viewer.job(job_id).status is JobStatus.INPUT_REQUIRED
     assert lines(ledger) == ["begin money"]
 
 
@@ -310,14 +308,13 @@ def test_a_wait_before_a_retry_is_seen_on_the_job(household: Household) -> None:
     assert (step.ready_at - step.claimed_at).total_seconds() > 1.9  # type: ignore[operator]
 
 
-def test_a_connection_lost_after_sending_is_in_doubt_and_not_sent_again(
+def test_a_connection_lost_after_sending_is_asked_about_and_not_sent_again(
     household: Household, ledger: Path
 ) -> None:
     household.house.draw = Impatient()
     job_id = submit(household, [("break_off", {})])
-    job = household.run(job_id)
-    assert job.error is not None
-    assert job.error["class"] == "in_doubt"
+    (asked,) = household.run_until_parked(job_id)
+    assert (asked.kind, asked.seq) == (WaitKind.RECONCILE, 2)
     assert lines(ledger) == ["sent"]
 
 
@@ -341,16 +338,13 @@ def lose_call(household: Household, job_id: UUID, losses: int = 1) -> None:
         )
 
 
-def test_a_call_that_must_not_happen_twice_is_in_doubt_when_its_worker_is_lost(
+def test_a_call_that_must_not_happen_twice_runs_when_its_worker_was_lost_before_it(
     household: Household, ledger: Path
 ) -> None:
     job_id = submit_to_nobody(household, "charge")
     lose_call(household, job_id)
-    job = household.run(job_id)
-    assert job.status is JobStatus.FAILED
-    assert job.error is not None
-    assert job.error["class"] == "in_doubt"
-    assert lines(ledger) == [], "the one thing that must not happen"
+    assert household.run(job_id).status is JobStatus.COMPLETED
+    assert lines(ledger) == [f"begin charge {job_id}:2", f"end charge {job_id}:2"]
     household.viewer.check_history(job_id)
 
 
@@ -427,6 +421,20 @@ def test_what_the_engine_itself_stumbles_over_ends_the_job(
     assert job.status is JobStatus.FAILED
     assert job.error is not None
     assert (job.error["class"], job.error["message"]) == ("bug", "AttributeError")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_the_engine_stumbles_over_while_it_gives_a_step_up_ends_the_job(
+    household: Household, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise AttributeError("a bug of ours")
+
+    monkeypatch.setattr(engine, "clear_up", stumble)
+    job_id = submit(household, [("hang", {"gate": "open"})])
+    job = household.run(job_id)
+    ledger.with_name("gate-open").touch()
+    assert (job.status, job.status_reason) == (JobStatus.FAILED, "bug")
 
 
 # --- cancelling -----------------------------------------------------------------------------------

@@ -1,0 +1,138 @@
+"""The loop: a call of a step that is stopped is over when its thread comes back, not before."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+
+from jobs.lifecycle.loop import Loop
+from jobs.lifecycle.stopping import Call, Stopped, calling, stoppably
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+def begin(pool: ThreadPoolExecutor, loop: Loop, work: Any) -> tuple[Call, Future[Any]]:
+    """Make the call of a step in a thread, which waits for it on the loop."""
+    made: list[Call] = []
+    is_made = Event()
+
+    def attempt() -> Any:
+        made.append(Call())
+        is_made.set()
+        with calling(made[0]):
+            return stoppably(loop.run, work, 30.0)
+
+    future = pool.submit(attempt)
+    assert is_made.wait(5)
+    return made[0], future
+
+
+def test_without_any_step_a_coroutine_runs_as_ever(loop: Loop) -> None:
+    async def add() -> int:
+        return 1 + 1
+
+    assert loop.run(add(), 5.0) == 2
+
+
+def test_a_stopped_call_is_cancelled_and_its_thread_waits_for_the_end_of_it(
+    loop: Loop, pool: ThreadPoolExecutor
+) -> None:
+    said: list[str] = []
+    is_waiting = Event()
+
+    async def wait() -> None:
+        is_waiting.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            said.append("leaving")
+            await asyncio.sleep(0.2)
+            said.append("left")
+
+    call, future = begin(pool, loop, wait())
+    assert is_waiting.wait(5)
+    call.stop("for a reason")
+    with pytest.raises(Stopped, match="for a reason"):
+        future.result(5)
+    assert said == ["leaving", "left"]
+
+
+def test_what_a_coroutine_returns_after_all_is_nobodys(
+    loop: Loop, pool: ThreadPoolExecutor
+) -> None:
+    is_waiting = Event()
+
+    async def insist() -> str:
+        is_waiting.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "a result"
+        return "never"
+
+    call, future = begin(pool, loop, insist())
+    assert is_waiting.wait(5)
+    call.stop("for a reason")
+    with pytest.raises(Stopped):
+        future.result(5)
+
+
+def test_a_call_that_is_stopped_before_the_loop_comes_to_it_never_begins(
+    loop: Loop, pool: ThreadPoolExecutor
+) -> None:
+    begun: list[int] = []
+    is_busy, may_go_on = Event(), Event()
+
+    async def hold_up() -> None:
+        is_busy.set()
+        may_go_on.wait(5)
+
+    async def work() -> None:
+        begun.append(1)
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(loop.run, hold_up(), 10.0)
+        assert is_busy.wait(5)
+        call, future = begin(pool, loop, work())
+        for _ in range(20):
+            call.stop("for a reason")
+            Event().wait(0.01)
+        may_go_on.set()
+        with pytest.raises(Stopped):
+            future.result(5)
+    assert begun == []
+
+
+def test_a_call_that_must_not_begin_is_refused_without_complaint(loop: Loop) -> None:
+    begun: list[int] = []
+
+    async def work() -> None:
+        begun.append(1)
+
+    call = Call()
+    call.stop("too late")
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        with calling(call), pytest.raises(Stopped):
+            loop.run(work(), 5.0)
+        gc.collect()
+    assert begun == []
+    assert [str(each.message) for each in complaints if each.category is RuntimeWarning] == []

@@ -1,0 +1,96 @@
+"""Retention: each round forgets one batch of what ended longer ago than the settings say."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from scheduler.retention import retire
+from scheduler.settings import SchedulerSettings
+from store import workers
+from store.doors import Doors
+from store.errors import NotFound
+from store.schema import workers as rows
+from store.states import WorkerState
+from tests.running import at_once
+from tests.stepping import COMPLETED, Stepper
+
+DAY_S = 86_400.0
+KEPT = SchedulerSettings(
+    retire_batch=3, jobs_kept_s=DAY_S, letters_kept_s=3 * DAY_S, worker_rows_kept_s=DAY_S
+)
+
+
+@pytest.fixture
+def stepper(doors: Doors, tenant: UUID) -> Stepper:
+    return Stepper(doors, tenant)
+
+
+def ended(stepper: Stepper, age_s: float = 2 * DAY_S, *, is_failed: bool = False) -> UUID:
+    job_id = stepper.put_down()
+    held = stepper.take(job_id)
+    if is_failed:
+        stepper.fail(held)
+    else:
+        stepper.commit(held, ending=COMPLETED)
+    stepper.set_back("jobs", "finished_at", age_s, id=job_id)
+    stepper.set_back("dead_letters", "created_at", age_s, job_id=job_id)
+    return job_id
+
+
+def is_there(stepper: Stepper, job_id: UUID) -> bool:
+    try:
+        stepper.job(job_id)
+    except NotFound:
+        return False
+    return True
+
+
+def test_a_round_forgets_a_batch_and_says_how_many(doors: Doors, stepper: Stepper) -> None:
+    for _ in range(4):
+        ended(stepper)
+    young = ended(stepper, age_s=60.0)
+    assert [retire(doors, KEPT) for _ in range(3)] == [3, 1, 0]
+    assert is_there(stepper, young)
+
+
+def test_jobs_and_open_letters_are_kept_for_as_long_as_the_settings_say(
+    doors: Doors, stepper: Stepper
+) -> None:
+    kept = [ended(stepper, 0.9 * DAY_S), ended(stepper, 2.9 * DAY_S, is_failed=True)]
+    gone = [ended(stepper, 1.1 * DAY_S), ended(stepper, 3.1 * DAY_S, is_failed=True)]
+    assert retire(doors, KEPT) == 2
+    assert [is_there(stepper, job_id) for job_id in kept + gone] == [True] * 2 + [False] * 2
+
+
+def test_schedulers_side_by_side_forget_each_job_once(doors: Doors, stepper: Stepper) -> None:
+    for _ in range(9):
+        ended(stepper)
+    found = at_once([lambda: retire(doors, KEPT)] * 4)
+    assert all(some <= 3 for some in found)
+    left = 9 - sum(found)
+    assert sum(retire(doors, KEPT) for _ in range(4)) == left
+
+
+def test_a_round_that_found_nothing_says_nothing(doors: Doors, stepper: Stepper) -> None:
+    with capture_logs() as said:
+        retire(doors, KEPT)
+    assert said == []
+
+
+def test_workers_that_are_long_gone_are_forgotten_with_the_jobs(
+    doors: Doors, stepper: Stepper
+) -> None:
+    gone, lately, holding, living = (stepper.start_worker() for _ in range(4))
+    stepper.take(stepper.put_down(), 1, holding)
+    with doors.as_nobody() as tx:
+        for worker in (gone, lately, holding):
+            workers.move(tx, worker, WorkerState.STOPPED)
+    for worker in (gone, holding, living):
+        stepper.grow_old(worker, 2 * DAY_S)
+    retire(doors, KEPT)
+    with doors.as_operator("test") as tx:
+        assert set(tx.execute(select(rows.c.id)).scalars()) == {lately, holding, living}
