@@ -571,17 +571,23 @@ TICK_S = 0.02
 
 def tick_until_open(ctx: StepContext, value: Any) -> str:
     """Leave a mark with this process and the system's monotonic time, over and over."""
-    while not _is_open(ctx.input.gate):
-        _tick(ctx)
-        Event().wait(TICK_S)
+    try:
+        while not _is_open(ctx.input.gate):
+            _tick(ctx)
+            Event().wait(TICK_S)
+    finally:
+        note(f"left {ctx.key} {os.getpid()}")
     return "done"
 
 
 async def tick_softly_until_open(ctx: StepContext, value: Any) -> str:
     """The same on the loop."""
-    while not _is_open(ctx.input.gate):
-        _tick(ctx)
-        await asyncio.sleep(TICK_S)
+    try:
+        while not _is_open(ctx.input.gate):
+            _tick(ctx)
+            await asyncio.sleep(TICK_S)
+    finally:
+        note(f"left {ctx.key} {os.getpid()}")
     return "done"
 
 

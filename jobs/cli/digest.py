@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jobs.cli.speech import gist, one_line
+from jobs.cli.speech import ago, gist, one_line
+from jobs.cli.waiting import does, left
 
 Shape = Mapping[str, Any]
 
+UNSETTLED = ("ready", "running", "waiting")
 ANSWER_TOOL = "final_answer"
 
 
@@ -22,7 +24,9 @@ def went_in(step: Shape, chars_max: int) -> str:
 
 
 def came_out(step: Shape, chars_max: int) -> str:
-    """What a tool returned, what a model decided, or what went wrong."""
+    """What a tool returned, what a model decided, what went wrong, or what it waits for."""
+    if step["state"] in UNSETTLED:
+        return one_line(_so_far(step), chars_max)
     if step["error"]:
         return one_line(step["error"].get("message") or step["error"], chars_max)
     made = step["output"]
@@ -37,6 +41,8 @@ def came_out(step: Shape, chars_max: int) -> str:
 
 def has_failed(step: Shape) -> bool:
     """Whether the step went wrong, also if the model was told and the job went on."""
+    if step["state"] == "waiting":
+        return False
     made = step["output"]
     told = isinstance(made, Mapping) and made.get("outcome") in ("failed", "retried")
     return bool(step["error"]) or told
@@ -48,6 +54,19 @@ def message_id_of(step: Shape) -> str | None:
     content = made.get("content") if isinstance(made, Mapping) else None
     found = content.get("message_id") if isinstance(content, Mapping) else None
     return found if isinstance(found, str) else None
+
+
+def _so_far(step: Shape) -> str:
+    """What is known of a step that is not settled."""
+    wait = step["waiting_on"]
+    if wait is not None:
+        asked = (wait["prompt"] or {}).get("ask")
+        told = does(wait["kind"], wait["name"])
+        return f"{told}: {asked}" if asked else f"{told} {left(wait['until'])}"
+    if step["effect_started_at"]:
+        return f"its effect was begun {ago(step['effect_started_at'])}; no result is known yet"
+    error = step["error"]
+    return str(error.get("message") or error) if error else ""
 
 
 def _what_is_new(content: object, given: object) -> object:

@@ -30,14 +30,15 @@ from store.states import JobStatus
 app = typer.Typer(
     name="stepwell",
     help="AI agents as durable background jobs.",
-    epilog="Exit codes: 0 ok, 1 the job failed or the doctor found something, 2 refused, "
-    "3 the platform cannot be reached, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 the job failed, the doctor found something, or a replay differs, "
+    "2 refused, 3 the platform cannot be reached, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     # A traceback with local variables would print tokens.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
 
 @app.command()
 def up() -> None:

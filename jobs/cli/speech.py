@@ -189,6 +189,14 @@ STATUS_STYLE = {
     "input_required": "magenta",
     "queued": "blue",
     "ready": "blue",
+    "waiting": "magenta",
+    "pending": "magenta",
+    "fired": "green",
+    "answered": "green",
+    "open": "red",
+    "replaying": "cyan",
+    "replayed": "green",
+    "discarded": "dim",
 }
 STATUS_SIGN = {
     "completed": "✓",
@@ -200,6 +208,14 @@ STATUS_SIGN = {
     "input_required": "?",
     "queued": "·",
     "ready": "·",
+    "waiting": "…",
+    "pending": "…",
+    "fired": "✓",
+    "answered": "✓",
+    "open": "✗",
+    "replaying": "▸",
+    "replayed": "✓",
+    "discarded": "■",
 }
 
 

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.cli.speech import gist, moment, one_line, span
+from jobs.cli.ids import short
+from jobs.cli.speech import clock, gist, moment, one_line, span
+from jobs.cli.waiting import ASKING, does, left
 
 MESSAGE_CHARS_MAX = 160
+# A step that waits is `waiting` for its next try, or `parked` on something outside of the job.
+UNSETTLED = ("running", "waiting", "parked", "woken")
 
 
 @dataclass(slots=True)
@@ -25,6 +29,7 @@ class StepStory:
     started_at: datetime | None = None
     ms: float | None = None
     attempt: int = 1
+    waits_for: str = ""
     message: str = ""
     done: float | None = None
 
@@ -49,11 +54,16 @@ class Story:
 
     @property
     def running(self) -> list[StepStory]:
-        return [s for s in self.steps.values() if s.state in ("running", "waiting")]
+        return [s for s in self.steps.values() if s.state in UNSETTLED]
 
     @property
     def settled_count(self) -> int:
-        return sum(1 for s in self.steps.values() if s.state not in ("running", "waiting"))
+        return sum(1 for s in self.steps.values() if s.state not in UNSETTLED)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether every step that is not done waits for something outside."""
+        return bool(self.running) and all(s.state == "parked" for s in self.running)
 
     def hear(self, event: dict[str, Any]) -> str | None:
         """Take one event in; returns a sentence worth a line of its own, or None."""
@@ -98,8 +108,23 @@ class Story:
                 step.state = "waiting"
                 step.message = f"tried {data.get('attempt', step.attempt)}x, will try again"
                 return f"↻ {title}  {_cause(data)}; tried again {_when(data.get('until'))}"
+            case "waiting":
+                step.state, step.message, step.done = "parked", "", None
+                return self._hear_parked(step, data)
+            case "woken":
+                step.state, step.message = "woken", "woken, and waits for a worker"
+                return f"• {title}  {_woken(data)}"
             case _:
                 return f"• {title}  {what.replace('_', ' ')}"
+
+    def _hear_parked(self, step: StepStory, data: dict[str, Any]) -> str:
+        kind, until = str(data.get("for") or ""), data.get("until")
+        step.waits_for = kind
+        told = does(kind, str(data.get("what") or ""))
+        step.message = f"{told}, until {clock(until)}" if isinstance(until, str) else told
+        end = f", {left(until)}" if isinstance(until, str) else ""
+        sign = "?" if kind in ASKING else "…"
+        return f"{sign} {step.seq:>3}  {step.name}  {told}{end}"
 
     def _hear_job(self, what: str, data: dict[str, Any]) -> str | None:
         changed = {"started": "running", "resumed": "running", "cancel_requested": self.status}
@@ -107,7 +132,7 @@ class Story:
             self.status = changed.get(what, what)
         match what:
             case "queued":
-                return "• accepted"
+                return _accepted(data)
             case "started":
                 return "• a worker has it"
             case "cancel_requested":
@@ -119,6 +144,31 @@ class Story:
                 return None
             case _:
                 return f"• {what.replace('_', ' ')} {gist(data, MESSAGE_CHARS_MAX)}".rstrip()
+
+
+def _accepted(data: dict[str, Any]) -> str:
+    if data.get("forked_from"):
+        old, seq = short(str(data["forked_from"])), data.get("from_step")
+        return f"• accepted; shares what job {old} did, and goes on at step {seq}"
+    if data.get("parent"):
+        return f"• accepted, asked for by job {short(str(data['parent']))}"
+    return "• accepted"
+
+
+def _woken(data: dict[str, Any]) -> str:
+    """What ended its wait."""
+    kind, how = str(data.get("for") or ""), str(data.get("how") or "")
+    if how == "expired":
+        return "nothing came in time; it goes on"
+    came = {
+        "timer": "its time has come",
+        "signal": f"the signal {one_line(data.get('what') or '', 60)!r} has come",
+        "children": "the jobs it asked for are over",
+        "question": "it was answered",
+        "reconcile": "it was decided",
+        "review": "it was decided",
+    }
+    return f"{came.get(kind, how.replace('_', ' ') or 'woken')}; it goes on"
 
 
 def _cause(data: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.digest import came_out, has_failed, went_in
-from jobs.cli.ids import short
+from jobs.cli.ids import SHOWN, short
 from jobs.cli.speech import (
     ago,
     gist,
@@ -23,9 +23,8 @@ from jobs.cli.speech import (
     span_between,
     status_text,
 )
+from jobs.cli.waiting import wants
 
-ENDED_BADLY = {"failed", "expired", "cancelled"}
-LONG_TEXT_LINES_MAX = 40
 # Columns a terminal needs to show a step in full.
 WIDE = 110
 # What the other columns take of a narrow terminal, about.
@@ -35,34 +34,26 @@ FIXED_WIDTH = 48
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs, one a line, newest first."""
     table = _table()
-    for title in ("job", "agent", "status", "steps", "asked", "took"):
+    shows_wants = any(wants(job) for job in jobs)
+    # What is waited for is worth more than how much was done, where there is no room for both.
+    shows_work = out.width >= WIDE or not shows_wants
+    for title in ("job", "agent", "status"):
+        table.add_column(title, no_wrap=True, min_width=SHOWN if title == "job" else None)
+    for title in (*["waits for"] * shows_wants, *["steps", "took"] * shows_work, "asked"):
         table.add_column(title, no_wrap=True)
     table.add_column("for", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs:
+        took = span_between(job["started_at"], job["finished_at"]) if job["started_at"] else ""
         table.add_row(
             short(job["id"]),
             one_line(job["agent"], 24),
             status_text(job["status"]),
-            str(job["steps_done"]),
+            *[wants(job)] * shows_wants,
+            *[str(job["steps_done"]), took] * shows_work,
             ago(job["created_at"]),
-            span_between(job["started_at"], job["finished_at"]) if job["started_at"] else "",
             _asked(job["input"]),
         )
     return table
-
-
-def job_page(
-    job: dict[str, Any], steps: list[dict[str, Any]], workers: list[dict[str, Any]]
-) -> Group:
-    """Everything `stepwell show` shows of one job; `workers` give their names to the steps."""
-    parts: list[RenderableType] = [_facts(job), Text()]
-    parts += [steps_table(steps, workers), Text()] if steps else []
-    if job["output"] is not None:
-        parts += [Text("output", "bold"), _indented(_value(job["output"])), Text()]
-    if job["error"]:
-        parts += [Text("error", "bold red"), _indented(_error(job["error"])), Text()]
-    parts += [Text("how to go on", "bold"), *(Text(f"  {hint}") for hint in hints(job))]
-    return Group(*parts)
 
 
 def steps_table(steps: list[dict[str, Any]], workers: list[dict[str, Any]]) -> Table:
@@ -126,61 +117,8 @@ def artifacts_table(artifacts: list[dict[str, Any]]) -> Table:
     return table
 
 
-def hints(job: dict[str, Any]) -> Iterator[str]:
-    """How one may go on from here."""
-    name = short(job["id"])
-    if job["status"] in ("queued", "running", "input_required"):
-        yield f"stepwell watch {name}                  follow it live"
-        yield f"stepwell cancel {name}                 ask it to stop"
-    else:
-        yield f"stepwell artifacts {name} --save DIR   keep the files it made"
-    yield f"stepwell show {name} --json            everything that was recorded"
-
-
 def _table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-
-
-def _facts(job: dict[str, Any]) -> Table:
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    facts.add_row("job", Text(job["id"], "bold"))
-    facts.add_row("agent", f"{plain(job['agent'])} {plain(job['agent_version'])}".rstrip())
-    facts.add_row("status", _standing(job))
-    facts.add_row("asked", gist(job["input"], 400))
-    facts.add_row("model", plain(job["model"] or "the platform's own"))
-    facts.add_row("class", job["class"])
-    facts.add_row("accepted", f"{job['created_at']}  ({ago(job['created_at'])})")
-    if job["started_at"]:
-        waited = span_between(job["created_at"], job["started_at"])
-        worked = span_between(job["started_at"], job["finished_at"])
-        facts.add_row("time", f"waited {waited}, worked {worked}")
-    facts.add_row("steps", f"{job['steps_done']} done, {job['outstanding']} outstanding")
-    facts.add_row("spent", _spent(job["usage"]))
-    return facts
-
-
-def _standing(job: dict[str, Any]) -> Text:
-    text = status_text(job["status"])
-    if job["waiting_for"]:
-        text.append(f", waiting for {plain(job['waiting_for'])}")
-    if job["status_reason"]:
-        text.append(f" ({plain(job['status_reason']).replace('_', ' ')})")
-    if job["status_until"]:
-        text.append(f" until {job['status_until']}")
-    if job["cancel_requested_at"] and job["status"] not in ENDED_BADLY | {"completed"}:
-        text.append(", asked to stop")
-    return text
-
-
-def _spent(usage: Mapping[str, Any]) -> str:
-    if not usage["requests"]:
-        return "nothing: no model was asked"
-    tokens = f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out"
-    cost = usage["cost_usd"]
-    price = "price unknown" if cost is None else f"${cost:.4f}"
-    return f"{usage['requests']} model requests, {tokens}, {price}"
 
 
 def _tries(step: Mapping[str, Any]) -> str:
@@ -204,36 +142,6 @@ def _worker(worker_id: str | None, names: Mapping[str, str]) -> str:
 def _asked(asked: Mapping[str, Any]) -> str:
     words = asked.get("ask")
     return one_line(words, 200) if isinstance(words, str) else gist(asked, 200)
-
-
-def _error(error: Mapping[str, Any]) -> Group:
-    lines: list[RenderableType] = [Text(plain(error.get("message") or error))]
-    if error.get("class"):
-        lines.append(Text(f"class: {plain(error['class'])}", "dim"))
-    if error.get("hint"):
-        lines.append(Text.assemble(("try: ", "bold"), plain(error["hint"])))
-    return Group(*lines)
-
-
-def _value(value: object) -> RenderableType:
-    """An output: names and values where it has names, bullets where it is a list."""
-    if isinstance(value, Mapping):
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, item in value.items():
-            if item not in (None, [], {}):
-                grid.add_row(plain(name), _value(item))
-        return grid
-    if isinstance(value, list):
-        if all(isinstance(item, Mapping | list) for item in value):
-            return Text("\n".join(gist(item, 300) for item in value[:LONG_TEXT_LINES_MAX]))
-        return Text("\n".join(f"- {one_line(item, 1000)}" for item in value[:LONG_TEXT_LINES_MAX]))
-    lines = plain(value).splitlines()
-    shown = lines[:LONG_TEXT_LINES_MAX]
-    if len(lines) > len(shown):
-        shown.append(f"… and {len(lines) - len(shown)} more lines: use --json")
-    return Text("\n".join(shown))
 
 
 def _indented(what: RenderableType) -> Padding:

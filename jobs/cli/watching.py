@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -33,11 +34,21 @@ from jobs.cli.speech import (
     status_text,
 )
 from jobs.cli.story import StepStory, Story
+from jobs.cli.waiting import ASKING, question_block, signal_command
 from jobs.client import Client, StepwellError
 
 STEPS_SHOWN_MAX = 8
 REDRAWS_PER_S = 8
-SIGN_STYLES = {"✓": "green", "✗": "bold red", "↻": "yellow", "!": "yellow", "•": "dim"}
+SIGN_STYLES = {
+    "✓": "green",
+    "✗": "bold red",
+    "↻": "yellow",
+    "!": "yellow",
+    "•": "dim",
+    "?": "bold magenta",
+    "…": "magenta",
+}
+STATE_SIGNS = {"waiting": ("↻", "yellow"), "parked": ("…", "magenta"), "woken": ("•", "cyan")}
 
 
 def watch(
@@ -88,6 +99,8 @@ def _watch_plainly(client: Client, job_id: str) -> dict[str, Any]:
         sentence = story.hear(event)
         if sentence is not None:
             say(plain(sentence))
+        for way in ways_on(client, job_id, event):
+            say(way)
     raise AssertionError("the client ends a story with `done` or an error")
 
 
@@ -102,7 +115,30 @@ def _watch_live(client: Client, job_id: str, console: Console) -> dict[str, Any]
             sentence = story.hear(event)
             if sentence is not None:
                 live.console.print(coloured(sentence))
+            for way in ways_on(client, job_id, event):
+                live.console.print(way)
     raise AssertionError("the client ends a story with `done` or an error")
+
+
+def ways_on(client: Client, job_id: str, event: dict[str, Any]) -> list[RenderableType]:
+    """How the wait this event tells of is ended by somebody, if it still is one.
+
+    A story is heard long after, too; what was answered then is not asked again.
+    """
+    if event["type"] != "step.waiting":
+        return []
+    kind, seq = event["data"].get("for"), event["data"].get("seq")
+    try:
+        if kind in ASKING:
+            asked = [each for each in client.questions(job_id) if each["seq"] == seq]
+            return [Padding(question_block(each, names_step=True), (0, 0, 0, 2)) for each in asked]
+        if kind == "signal":
+            waits = client.waits(job_id)
+            awaited = [w for w in waits if w["seq"] == seq and w["state"] == "pending"]
+            return [Text(f"  to send it: {signal_command(each)}", "dim") for each in awaited]
+    except StepwellError:
+        pass  # The sentence has been told; `stepwell questions` and `show` tell the rest.
+    return []
 
 
 def _tell_gap(error: StepwellError) -> None:
@@ -147,7 +183,7 @@ class Now:
         row = Table.grid(padding=(0, 1))
         told = Text(step.message, "dim", no_wrap=True, overflow="ellipsis")
         cells: list[Any] = [
-            self._spinner if step.state == "running" else Text("↻", "yellow"),
+            self._sign(step),
             Text(f"{step.seq:>3}  {plain(step.name)}", "bold", no_wrap=True),
             Text(span(step.took_s), "cyan", no_wrap=True),
         ]
@@ -156,13 +192,22 @@ class Now:
         row.add_row(*cells, told)
         return row
 
+    def _sign(self, step: StepStory) -> Spinner | Text:
+        if step.state == "parked" and step.waits_for in ASKING:
+            return Text("?", "bold magenta")
+        if step.state in STATE_SIGNS:
+            return Text(*STATE_SIGNS[step.state])
+        return self._spinner
+
     def _summary(self, running_count: int) -> str:
-        parts = [self.story.status.replace("_", " ")]
+        is_parked = self.story.is_parked
+        parts = ["parked" if is_parked else self.story.status.replace("_", " ")]
         if self.story.settled_count:
             parts.append(f"{count(self.story.settled_count, 'step')} done")
         if self.story.status == "queued" and not running_count:
             parts.append("waiting for a worker")
-        return " · ".join(parts) + " · Ctrl-C leaves the job running"
+        parts.append(f"Ctrl-C leaves the job {'waiting' if is_parked else 'running'}")
+        return " · ".join(parts)
 
 
 def tell_ending(job: dict[str, Any]) -> None:
@@ -176,3 +221,6 @@ def tell_ending(job: dict[str, Any]) -> None:
         if error.get("hint"):
             say(Text.assemble(("  try: ", "bold"), plain(error["hint"])))
     say(Text(f"  every step: stepwell show {short(job['id'])}", "dim"))
+    if job["status"] == "failed":
+        again = f"stepwell dead-letters replay {short(job['id'])}"
+        say(Text(f"  from the failed step on: {again}", "dim"))

@@ -11,6 +11,7 @@ by where the call is:
     over            nothing: the result is in hand, and worth more than the time it took
 
 Whatever a call comes to after it was asked, `stoppably` raises `Stopped`: its result is nobody's.
+Nothing else raises it, so whoever makes the call is the only one who has to expect it.
 
 A thread belongs to the pool and has other calls to make, so nothing may land in it later. The call
 is closed under the lock that a throw needs, and closing takes back what was thrown and has not
@@ -66,6 +67,17 @@ class Stopped(BaseException):
 class Call:
     """The one call of a step, made by the thread that creates this."""
 
+    __slots__ = (
+        "_is_open",
+        "_is_over",
+        "_lock",
+        "_remedies",
+        "_thread_id",
+        "_throw_again_at",
+        "_throws",
+        "_why",
+    )
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._thread_id = get_ident()
@@ -109,6 +121,10 @@ class Call:
     @contextmanager
     def under(self, remedy: Callable[[], None]) -> Iterator[None]:
         """While the block lasts, the call is ended by the remedy alone."""
+        if not self._is_open:
+            # Before and after its call, a thread is about work of ours that nobody is to stop.
+            yield
+            return
         with self._lock:
             if self._why:
                 raise Stopped(self._why)
@@ -166,13 +182,18 @@ def _is_fragile(frame: FrameType | None) -> bool:
     return False
 
 
-@contextmanager
-def calling(call: Call) -> Iterator[None]:
-    """Make this the call that `stoppably` and `on_stop` mean in this thread."""
-    _here.call = call
-    try:
-        yield
-    finally:
+class Calling:
+    """While the block lasts, this is the call that `stoppably` and `on_stop` mean here."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        _here.call = self._call
+
+    def __exit__(self, *_: object) -> None:
         _here.call = None
 
 

@@ -18,7 +18,7 @@ from threading import Lock
 from time import monotonic
 from uuid import UUID
 
-from jobs.lifecycle.stopping import Call, calling
+from jobs.lifecycle.stopping import Call, Calling
 from store.transitions import Claim
 
 NOT_OURS = "its worker could not say that it was alive"
@@ -82,7 +82,7 @@ class Watch:
         if held.worker_id not in self._believed:
             running.call.stop(NOT_OURS)
         try:
-            with calling(running.call):
+            with Calling(running.call):
                 yield running
         finally:
             self._steps.pop(id(running), None)

@@ -16,7 +16,6 @@ from store.rows import (
     EventRow,
     JobRow,
     UsageTotals,
-    WaitRow,
     WorkerRow,
 )
 from store.states import JobClass, JobStatus, StepKind, StepState, Work, WorkerState
@@ -183,7 +182,7 @@ class Step(BaseModel):
     error: dict[str, Any] | None
 
     @classmethod
-    def of(cls, row: CheckpointRow, open_wait: WaitRow | None = None) -> Step:
+    def of(cls, row: CheckpointRow, open_wait: Wait | None = None) -> Step:
         return cls(
             seq=row.seq,
             parent_seq=row.parent_seq,
@@ -200,7 +199,7 @@ class Step(BaseModel):
             committed_at=row.committed_at,
             duration_ms=_ms_between(row.claimed_at, row.committed_at),
             waits=row.waits,
-            waiting_on=None if open_wait is None else Wait.of(open_wait),
+            waiting_on=open_wait,
             effect_key=row.effect_key or f"{row.job_id}:{row.seq}",
             effect_started_at=row.effect_started_at,
             input=row.input,

@@ -98,9 +98,11 @@ class MailServer:
                 writer.write(b"250 ok\r\n")
 
     async def _take(self, reader: asyncio.StreamReader) -> bool:
-        """Read a message; False when the server has died over it."""
+        """Read a message; False when either side has died over it."""
         text, told, mood = b"", _Told(), None
-        while (line := await reader.readline()) not in (b".\r\n", b""):
+        while (line := await reader.readline()) != b".\r\n":
+            if not line:
+                return False  # the sender has died over it
             text += line
             if line.startswith(MARK):
                 told = _Told.read(line)

@@ -28,7 +28,6 @@ class Meddler:
     """Open it as a context; whatever it still holds is given back at the end."""
 
     def __init__(self, redis_url: str, way: Way, seed: int = 0) -> None:
-        self.count = 0
         self._way = way
         self._draw = random.Random(seed)
         self._redis = Redis.from_url(redis_url)
@@ -66,7 +65,6 @@ class Meddler:
             self._stop.wait(0.01)
             return
         self._seen.add(message)
-        self.count += 1
         copies = COPIES if self._way == "duplicate" else 1
         held.extend([(monotonic(), lane, message)] * copies)
 

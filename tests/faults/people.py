@@ -36,20 +36,24 @@ def answer_those_of(world: World, tenant_id: UUID, doubt_s: float = 0.0) -> int:
 
     Returns how many questions were answered.
     """
-    with world.desk.doors.as_tenant(tenant_id) as tx:
-        questions = waits.list_questions(tx, limit=QUESTIONS_MAX)
+    questions = world.as_tenant(tenant_id, lambda tx: waits.list_questions(tx, limit=QUESTIONS_MAX))
     ripe = datetime.now(UTC) - timedelta(seconds=doubt_s)
     ready = [q for q in questions if q.kind is WaitKind.QUESTION or q.created_at < ripe]
     for question in ready:
-        said = answer_to(world, question)
-        with world.desk.doors.as_tenant(tenant_id) as tx:
-            became = waits.answer(
-                tx, tenant_id, question.job_id, question.seq, question.n, said, by="a person"
-            )
-        if became is waits.Answered.ANSWERED:
-            told = (question.job_id, question.seq, question.n, question.kind.value, said)
-            world.facts.answered.append(Answered(tenant_id, *told, monotonic()))
+        answer(world, tenant_id, question)
     return len(ready)
+
+
+def answer(world: World, tenant_id: UUID, question: WaitRow) -> None:
+    """Answer one question, and remember it when it was the first answer."""
+    said = answer_to(world, question)
+    which = question.job_id, question.seq, question.n
+    became = world.as_tenant(
+        tenant_id, lambda tx: waits.answer(tx, tenant_id, *which, said, by="a person")
+    )
+    if became is waits.Answered.ANSWERED:
+        told = (*which, question.kind.value, said)
+        world.facts.answered.append(Answered(tenant_id, *told, monotonic()))
 
 
 def answer_to(world: World, question: WaitRow) -> Any:

@@ -88,8 +88,9 @@ class Report:
             f"{tally.lost} lost, {tally.duplicated_commits} commits duplicated",
             f"{tally.repeated_effects} effects repeated that must not be",
             f"{sum(tally.questions.values())} questions answered, {tally.parked} jobs still ask",
-            self._recovery(),
         ]
+        if tally.killed.struck:
+            said.append(self._recovery())
         for name, back in self.comebacks.items():
             said.append(f"{name}: {back.steps_per_s:,.0f} steps/s again after {back.back_s:.1f} s")
         if self.mutants:

@@ -17,7 +17,6 @@ import psycopg
 
 from store.errors import StoreError
 from tests.faults import people
-from tests.faults.facts import Asked
 from tests.faults.weather import Planned, Sky, schedule
 from tests.faults.world import World
 
@@ -76,12 +75,9 @@ class Load:
             outcomes=("cancelled", "completed") if is_cancelled else ("completed",),
         )
         if is_cancelled:
-            self.world.patiently(lambda: self.world.cancel(asked))
+            self.world.cancel(asked)
         elif program == "patient" and is_early:
-            self.send_go(asked)
-
-    def send_go(self, asked: Asked) -> None:
-        self.world.patiently(lambda: self.world.signal(asked, "go"))
+            self.world.signal(asked, "go")
 
 
 class Storm:
@@ -155,7 +151,7 @@ class Storm:
         )
         jobs = {job_id for (job_id,) in waiting}
         for asked in [each for each in list(self.world.facts.asked) if each.job_id in jobs]:
-            self.load.send_go(asked)
+            self.world.signal(asked, "go")
         for tenant_id in self.world.tenants:
             people.answer_those_of(self.world, tenant_id, doubt_s=DOUBT_S)
 

@@ -250,21 +250,20 @@ class Fault:
     strike: Callable[[Wave], None]
     points: tuple[Point, ...] = EVERYWHERE
     spots: dict[Point, Sequence[Spot]] = field(default_factory=dict)
-    is_outage: bool = False
 
 
 FAULTS = (
     Fault("worker killed", kill),
     Fault("worker frozen", freeze),
-    Fault("postgres restarted", restart_postgres, is_outage=True),
-    Fault("postgres crashed", crash_postgres, is_outage=True),
+    Fault("postgres restarted", restart_postgres),
+    Fault("postgres crashed", crash_postgres),
     Fault("answer lost", lose_answers, ANSWERED),
     Fault("redis emptied", flush_redis),
-    Fault("redis killed", kill_redis, is_outage=True),
+    Fault("redis killed", kill_redis),
     Fault("messages doubled", meddle("duplicate")),
     Fault("messages late", meddle("delay")),
     Fault("messages mixed", meddle("reorder")),
     Fault("clocks wrong", skew_clocks),
-    Fault("disk full", fill_disk, tuple(FILES), FILES, is_outage=True),
+    Fault("disk full", fill_disk, tuple(FILES), FILES),
     Fault("mail server died", let_mail_die, tuple(MAILS), MAILS),
 )

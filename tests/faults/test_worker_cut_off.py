@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
+from redis import Redis
 
 from store.states import JobStatus, StepState
 from tests.processes import Crew, Member, Viewer
@@ -151,6 +152,23 @@ def test_a_call_that_must_not_happen_twice_goes_on_and_is_not_made_elsewhere(
     assert crew.effects("begin charge") == [f"begin charge {job_id}:2"]
 
 
+def test_a_worker_in_doubt_leaves_its_lanes_and_comes_back_to_them(
+    crew: Crew, viewer: Viewer, wire: Wire, redis_url: str
+) -> None:
+    # There is no scheduler to ring twice, so a ring that is taken and dropped is lost.
+    worker = start_behind(wire, crew)
+    with Redis.from_url(redis_url) as client:
+        eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+        wire.cut()
+        eventually(lambda: client.info("clients")["blocked_clients"] == 0, 2 * LEASE_S)
+        job_id = viewer.submit("walk", {})
+        with pytest.raises(AssertionError, match="not within"):
+            eventually(lambda: client.llen("stepwell.default.waits") == 0, 1.0)
+    wire.mend()
+    assert viewer.wait_for_end(job_id).status is JobStatus.COMPLETED
+    assert worker.process.poll() is None
+
+
 def test_a_frozen_worker_stops_at_once_what_others_run_by_now(crew: Crew, viewer: Viewer) -> None:
     crew.start_scheduler()
     frozen = crew.start_worker().wait_for("worker ready")
@@ -184,6 +202,9 @@ def test_what_a_leaving_worker_hands_back_is_over_before_it_begins_elsewhere(
     assert leaving.process.wait(20) == 0
     eventually(lambda: ticks(crew, heir))
     assert ticks(crew, leaving)[-1] < ticks(crew, heir)[0]
+    # They were ended, and not only torn off by the end of their process.
+    pid = leaving.process.pid
+    assert sorted(crew.effects("left")) == sorted(f"left {job_id}:1 {pid}" for job_id in jobs)
     crew.open_gate("open")
     for job_id in jobs:
         assert viewer.wait_for_end(job_id).status is JobStatus.COMPLETED

@@ -89,12 +89,15 @@ def test_a_call_that_must_not_happen_twice_is_waited_for(
     crew.start_scheduler().wait_for("ready")
     job_id = viewer.submit("scripted", as_input([("charge", {"gate": "open"})]))
     eventually(lambda: crew.effects("begin charge"), 30)
+    ticking = viewer.submit("ticking", {"gate": "open"})
+    eventually(lambda: crew.effects("tick"), 30)
     deafen(worker, redis_url)
     waiting = viewer.submit("walk", {})
-    worker.wait_for("deaf: rings lie on the lanes", 60)
-    eventually(lambda: states(viewer) == ["draining"])
+    worker.wait_for("step handed back", 60)
+    with pytest.raises(AssertionError, match="not within"):
+        eventually(lambda: states(viewer) != ["draining"], 2.0)
     crew.open_gate("open")
-    for each in (job_id, waiting):
+    for each in (job_id, ticking, waiting):
         assert viewer.wait_for_end(each, 60).status is JobStatus.COMPLETED
     assert starts(worker) == 2
     assert crew.effects("begin charge") == [f"begin charge {job_id}:2"]

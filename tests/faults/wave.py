@@ -219,7 +219,7 @@ class Wave:
         for aim in aims:
             if aim.asked.program == PATIENT and not aim.is_signalled:
                 aim.is_signalled = True
-                self.world.patiently(partial(self.world.signal, aim.asked, "go"))
+                self.world.signal(aim.asked, "go")
                 if aim.struck is not None and aim.point is Point.PARKED:
                     aim.struck = replace(aim.struck, healed_at=monotonic())
 

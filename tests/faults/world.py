@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from unittest import mock
 from uuid import UUID, uuid4
 
 import psycopg
 from pydantic import SecretStr
 from redis import Redis
+from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from broker.embedded import PrivateValkey
@@ -41,6 +42,8 @@ from tests.faults.ledger import Begun, Happened, read_lines
 from tests.faults.mailserver import MailServer
 from tests.faults.members import Crew, until
 from tests.faults.points import Board
+
+T = TypeVar("T")
 
 PROGRAMS = "tests.faults.programs"
 SERVE_S_MAX = 30.0
@@ -231,18 +234,16 @@ class World:
         return program in self.desk.registry.agents
 
     def cancel(self, asked: Asked) -> None:
-        with self.desk.doors.as_tenant(asked.tenant_id) as tx:
-            jobs.request_cancel(tx, asked.job_id)
+        self.as_tenant(asked.tenant_id, lambda tx: jobs.request_cancel(tx, asked.job_id))
 
     def signal(self, asked: Asked, name: str) -> None:
         """Send the job a signal, once by this name, and remember it when it was taken."""
-        with self.desk.doors.as_tenant(asked.tenant_id) as tx:
-            payload = programs.payload_of(asked.input["token"])
-            said = waits.send_signal(tx, asked.tenant_id, asked.job_id, name, payload, key=name)
+        payload = programs.payload_of(asked.input["token"])
+        which = asked.tenant_id, asked.job_id, name, payload
+        said = self.as_tenant(asked.tenant_id, lambda tx: waits.send_signal(tx, *which, key=name))
         if said is waits.Sent.ACCEPTED:
-            [(kept,)] = self.ask(
-                "select id from stepwell.signals where job_id = %s and key = %s", asked.job_id, name
-            )
+            statement = "select id from stepwell.signals where job_id = %s and key = %s"
+            [(kept,)] = self.patiently(lambda: self.ask(statement, asked.job_id, name))
             told = Sent(asked.tenant_id, asked.job_id, kept, name, payload, monotonic())
             self.facts.sent.append(told)
 
@@ -290,7 +291,16 @@ class World:
         runtime_url = self.postgres.runtime_url
         return examine(self.facts, Terms(lease_s=LEASE_S, runtime_url=runtime_url, told=told))
 
-    def patiently(self, look: Callable[[], Any], timeout_s: float = SERVE_S_MAX) -> Any:
+    def as_tenant(self, tenant_id: UUID, act: Callable[[Connection], T]) -> T:
+        """Act in a transaction of the tenant, again while Postgres is away."""
+
+        def once() -> T:
+            with self.desk.doors.as_tenant(tenant_id) as tx:
+                return act(tx)
+
+        return self.patiently(once)
+
+    def patiently(self, look: Callable[[], T], timeout_s: float = SERVE_S_MAX) -> T:
         """The answer of a look at the database, once it can be had."""
         give_up_at = monotonic() + timeout_s
         while True:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,7 @@ from store.states import JobStatus
 from store.tenants import DEFAULT_TENANT
 from store.transitions import Ending
 from tests.conftest import Database
+from tests.jobs.parking import FREE, RECONCILE, SIGNAL, bear, died, parked, submit, take
 from tests.jobs.serving import TOKEN, Served, serve
 
 CLIENT = Path(str(client_package.__file__)).parent
@@ -269,6 +270,68 @@ def test_waiting_has_an_end_of_its_own(client: Client) -> None:
 def test_cancelling_ends_a_queued_job(client: Client) -> None:
     job = client.submit("echo", {})
     assert client.cancel(job["id"])["status"] == "cancelled"
+
+
+def test_a_question_is_answered_and_a_decision_made(served: Served, client: Client) -> None:
+    free, doubt = parked(served, FREE), parked(served, RECONCILE)
+    assert [each["job_id"] for each in client.questions()] == [str(free), str(doubt)]
+    (asked,) = client.questions(str(free))
+    closed = client.answer(asked["job_id"], asked["seq"], asked["n"], {"name": None})
+    assert (closed["state"], closed["result"]) == ("answered", {"name": None})
+    told = client.decide(str(doubt), 1, 1, "happened", result=None)
+    assert told["result"] == {"decision": "happened", "result": None}
+    assert [wait["state"] for wait in client.waits(str(doubt))] == ["answered"]
+    assert client.questions() == []
+    with pytest.raises(Refused, match="answered before") as refused:
+        client.decide(str(doubt), 1, 1, "again")
+    assert refused.value.status == 409
+
+
+def test_a_signal_says_whether_it_was_sent_before(served: Served, client: Client) -> None:
+    job_id = str(parked(served, SIGNAL))
+    assert client.signal(job_id, "paid", {"usd": 1}, key="k")["status"] == "accepted"
+    assert client.signal(job_id, "paid", key="k")["status"] == "duplicate"
+    assert client.waits(job_id)[0]["result"] == {"usd": 1}
+
+
+def test_dead_letters_are_read_replayed_and_discarded(
+    served: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PAGE", 2)
+    ids = [str(died(served)) for _ in range(5)]
+    assert [each["job_id"] for each in client.dead_letters(limit=9)] == ids[::-1]
+    assert [each["job_id"] for each in client.dead_letters(limit=3)] == ids[:1:-1]
+    assert client.dead_letters(error_class="bug") == []
+    made = client.replay(ids[0], job_class="batch")
+    assert (made["forked_from"], made["class"]) == (ids[0], "batch")
+    assert client.replay(ids[1])["class"] == "background"
+    assert client.discard(ids[2])["state"] == "discarded"
+    letter = client.dead_letter(ids[3])
+    told = client.replay_all(fingerprint=letter["fingerprint"], per_s=10, limit=1)
+    assert told["planned"] == 1
+    states = [client.dead_letter(each)["state"] for each in ids]
+    assert states == ["replayed", "replayed", "discarded", "replaying", "open"]
+    assert len(client.dead_letters(state="open", agent="echo")) == 1
+
+
+def test_a_fork_shares_the_first_steps(served: Served, client: Client) -> None:
+    old = str(died(served))
+    made = client.fork(old, 2, input={"say": "bye"}, job_class="interactive")
+    assert (made["forked_from"], made["input"]) == (old, {"say": "bye"})
+    assert [step["state"] for step in client.steps(made["id"])] == ["committed", "ready"]
+    assert client.fork(old, 2)["input"] == {"say": "hi"}
+
+
+def test_children_are_listed_with_their_parent(served: Served, client: Client) -> None:
+    job_id, child = submit(served), uuid4()
+    bear(served, take(served, job_id), child)
+    assert [each["id"] for each in client.children(str(job_id))] == [str(child)]
+    assert client.job(str(child))["parent_job_id"] == str(job_id)
+
+
+def test_a_deadline_is_sent_along(client: Client) -> None:
+    assert client.submit("echo", {}, deadline_s=60)["deadline_at"] is not None
+    assert client.submit("echo", {})["deadline_at"] is None
 
 
 STORY = (

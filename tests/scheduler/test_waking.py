@@ -108,6 +108,36 @@ def test_schedulers_side_by_side_wake_everything_once(doors: Doors, stepper: Ste
     assert len({stepper.letter(job_id).replayed_as for job_id in dead_ones}) == 5
 
 
+def test_a_round_does_for_every_tenant_what_is_due_there(
+    doors: Doors, stepper: Stepper, other_tenant: UUID
+) -> None:
+    for each in (stepper, Stepper(doors, other_tenant), stepper):
+        each.come_due(each.put_to_sleep(timer()))
+        parent_id, _ = unheard(each)
+        letter = dead(each)
+        line_up(each)
+        assert wake(doors) == 3
+        assert each.states(parent_id) == [StepState.READY]
+        new = each.letter(letter).replayed_as
+        assert new is not None
+        assert each.job(new).tenant_id == each.tenant_id
+
+
+def test_one_round_goes_from_tenant_to_tenant_and_mixes_nothing_up(
+    doors: Doors, stepper: Stepper, other_tenant: UUID
+) -> None:
+    theirs = Stepper(doors, other_tenant)
+    made: list[tuple[Stepper, UUID]] = []
+    for each in (stepper, theirs, stepper, theirs):
+        made.append((each, each.put_to_sleep(timer())))
+        each.come_due(made[-1][1])
+        made.append((each, unheard(each)[0]))
+    assert wake(doors) == 8
+    for each, job_id in made:
+        assert each.states(job_id) == [StepState.READY]
+        each.check_books(job_id)
+
+
 def test_a_whole_line_that_ended_from_above_is_told_of_and_wakes_nobody(
     doors: Doors, stepper: Stepper
 ) -> None:

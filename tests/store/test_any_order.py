@@ -183,7 +183,7 @@ def test_in_any_order_the_books_are_right(doors: Doors, tenant: UUID) -> None:
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=25,
+            max_examples=20,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

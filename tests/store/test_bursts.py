@@ -1,16 +1,16 @@
 """Bursts: whatever is done to a job at once is what some order of it, one by one, would have done.
 
-A few moves are drawn and made by threads that start together. Then the answers they were given, and
-what the database holds, have to be those of the model for at least one order of the moves. Which
-order it was is not known: every job of the model that fits is kept, and the next burst may begin
-with any of them.
+A few moves are drawn and made by threads that start together, each on a connection of its own. Then
+the answers they were given, and what the database holds, have to be those of the model for at least
+one order of the moves. Which order it was cannot be seen: every job of the model that fits is kept,
+and the next burst may begin with any of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -25,87 +25,262 @@ from tests.running import at_once
 from tests.stepping import COMPLETED, MODEL, Stepper, call
 from tests.store.model import WAITS, ModelJob, ModelStep, Told, look, told_by
 
-STEPS, BURSTS, MOVES_MAX = 3, 5, 4
+STEPS, BURSTS = 3, 6
+MOVES_MIN, MOVES_MAX = 2, 4
 # Orders that fit and differ in what cannot be seen yet; more of them would only cost time.
-KEPT_MAX = 50
+KEPT_MAX = 12
+NEVER = "never"
 
 
 @dataclass
 class Move:
-    """Something to do at once with others: in the database, and in the model.
+    """Something to do beside others: in the database, and in the model.
 
-    `pass_by` is the answer of a move that leaves a job alone because somebody else is at it.
+    `pass_by` is the answer of a move that leaves the job alone while somebody else is at it.
     """
 
     name: str
     act: Callable[[], object]
     expect: Callable[[ModelJob], object]
-    pass_by: object = "never"
+    pass_by: object = NEVER
     answer: object = None
+
+
+def explain(model: ModelJob, moves: Sequence[Move]) -> Iterator[ModelJob]:
+    """How the model may stand after the moves, in every order that gives their answers."""
+    if not moves:
+        yield model
+    for n, move in enumerate(moves):
+        others = [*moves[:n], *moves[n + 1 :]]
+        after = deepcopy(model)
+        if move.expect(after) == move.answer:
+            yield from explain(after, others)
+        if move.answer == move.pass_by:
+            yield from explain(model, others)
 
 
 class Table:
     """One job, and those who are about to reach for it."""
 
-    def __init__(self, stepper: Stepper) -> None:
-        self.stepper = stepper
-        self.job_id = stepper.put_down(
-            [call(n) for n in range(STEPS)], deadline_in_s=600
-        )
+    def __init__(self, stepper: Stepper, data: st.DataObject) -> None:
+        self.stepper, self.data = stepper, data
+        self.job_id = stepper.put_down([call(n) for n in range(STEPS)], deadline_in_s=600)
         self.worker = stepper.start_worker()
         self.held: list[Claim] = []
         self.models = [ModelJob([ModelStep() for _ in range(STEPS)])]
         self.counted = 0
 
-    def play(self, moves: list[Move]) -> None:
-        """Make the moves at once, and keep every model that explains what came of it."""
-        answers = at_once([move.act for move in moves])
-        for move, answer in zip(moves, answers, strict=True):
+    def play(self) -> None:
+        """One burst; afterwards at least one model has to explain it."""
+        self.let_time_pass()
+        makers = st.sampled_from(self.makers())
+        chosen = self.draw(st.lists(makers, min_size=MOVES_MIN, max_size=MOVES_MAX))
+        moves = [make() for make in chosen]
+        for move, answer in zip(moves, at_once([move.act for move in moves]), strict=True):
             move.answer = answer
         seen = look(self.stepper, self.job_id)
-        fitting = {}
-        for model in self.models:
-            for after in explain(model, moves):
-                if after.as_told() == seen:
-                    fitting[repr(after)] = after
-        told = "\n".join(f"{move.name} -> {move.answer!r}" for move in moves)
-        assert fitting, f"no order of these explains it:\n{told}\n{seen}\nbefore: {self.models}"
+        fitting = {
+            repr(after): after
+            for model in self.models
+            for after in explain(model, moves)
+            if after.as_told() == seen
+        }
+        told = [f"{move.name} -> {move.answer}" for move in moves]
+        assert fitting, f"no order of {told} leads from {self.models} to {seen}"
         self.models = list(fitting.values())[:KEPT_MAX]
         self.stepper.check_waits(self.job_id)
         self.stepper.check_signals(self.job_id)
         self.stepper.story(self.job_id)
 
+    def let_time_pass(self) -> None:
+        """Before the others move, a time has come now and then, or a worker has died."""
+        chance = self.draw(st.integers(0, 11))
+        if chance == 0:
+            lost, self.worker = self.worker, self.stepper.start_worker()
+            self.stepper.lose(lost)
+            for model in self.models:
+                model.lose(lost)
+        elif chance == 1:
+            self.stepper.pass_deadline(self.job_id)
+            for model in self.models:
+                model.is_late = True
+        elif chance < 6:
+            self.stepper.set_back("waits", "wake_at", 1e3, job_id=self.job_id, state="pending")
+            for model in self.models:
+                model.come_due()
+
+    def makers(self) -> list[Callable[[], Move]]:
+        """What has a chance to matter as the job stands."""
+        makers = [self.send, self.wake, self.stop]
+        if self.ready():
+            makers += [self.claim] * 5
+        if self.held:
+            makers += [self.commit, self.park, self.park, self.release, self.start]
+        if self.asked():
+            makers += [self.answer] * 3
+        if self.draw(st.integers(0, 4)) == 0:
+            makers += [self.cancel, self.complete, self.fail] if self.held else [self.cancel]
+        return makers
+
+    def clear(self) -> None:
+        """Leave nothing behind that a round of the next example could find."""
+        self.stepper.lose(self.worker)
+        self.stepper.cancel(self.job_id)
+        stop_due(self.stepper.doors)
+        assert self.stepper.job(self.job_id).status.is_ended
+
+    # --- what moves are drawn from ----------------------------------------------------------------
+
+    def draw(self, strategy: st.SearchStrategy[Any]) -> Any:
+        return self.data.draw(strategy)
+
+    def ready(self) -> list[int]:
+        steps = self.stepper.steps(self.job_id)
+        return [step.seq for step in steps if step.state is StepState.READY]
+
+    def asked(self) -> list[tuple[int, int]]:
+        waits = self.stepper.waits(self.job_id)
+        return [(wait.seq, wait.n) for wait in waits if wait.kind is WaitKind.QUESTION]
+
+    def pick(self) -> Claim:
+        """A claim that was made, a stale one at times."""
+        return self.draw(st.sampled_from(self.held[-4:]))
+
     def count(self) -> int:
         self.counted += 1
         return self.counted
 
-    # --- moves ------------------------------------------------------------------------------------
+    # --- moves of workers -------------------------------------------------------------------------
 
-    def draw(self, data: st.DataObject) -> list[Move]:
-        """A few moves that have a chance to matter as the job stands, some of them stale."""
-        steps = self.stepper.steps(self.job_id)
-        ready = [step.seq for step in steps if step.state is StepState.READY]
-        asking = [
-            (wait.seq, wait.n)
-            for wait in self.stepper.waits(self.job_id)
-            if wait.kind is WaitKind.QUESTION
-        ]
-        makers = [self.send, self.send, self.wake, self.stop]
-        makers += [self.claim] * 4 * bool(ready)
-        makers += [self.commit, self.park, self.park, self.release, self.start] * bool(self.held)
-        makers += [self.answer] * 3 * bool(asking)
-        chosen = data.draw(st.lists(st.sampled_from(makers), min_size=2, max_size=MOVES_MAX))
-        if data.draw(st.integers(0, 9)) == 0:
-            chosen.append(data.draw(st.sampled_from([self.cancel, self.end] if self.held else [self.cancel])))
-        return [make(Given(data, ready, asking)) for make in chosen]
-
-    def claim(self, given: Given) -> Move:
-        seq, is_told = given.one_of(given.ready), given.flip()
+    def claim(self) -> Move:
+        seq, is_told = self.draw(st.sampled_from(self.ready())), self.draw(st.booleans())
+        who = self.worker
 
         def act() -> Told | None:
-            held = self.stepper.claim(self.job_id, seq, self.worker, is_told=is_told)
+            held = self.stepper.claim(self.job_id, seq, who, is_told=is_told)
             if held is not None:
                 self.held.append(held)
             return told_by(held)
 
-        return Move(f"claim {seq}", act, lambda m: m.claim(seq, self.worker), pass_by=None)
+        return Move(f"claim {seq}", act, lambda model: model.claim(seq, who), pass_by=None)
+
+    def commit(self) -> Move:
+        held, count = self.pick(), self.draw(st.integers(1, 2))
+        is_joining, is_inline = self.draw(st.booleans()), self.draw(st.booleans()) and count == 1
+        plan = (MODEL,) * count
+
+        def act() -> Told | None:
+            settled = self.stepper.commit(
+                held, plan=plan, is_joining=is_joining, is_inline=is_inline
+            )
+            if settled is None or not settled.planned:
+                return None if settled is None else (0,)
+            if is_inline:
+                self.held.append(replace(held, seq=settled.first_seq, epoch=1))
+            return (settled.planned, settled.first_seq)
+
+        def expect(model: ModelJob) -> Told | None:
+            return model.commit(held, count, is_joining=is_joining, is_inline=is_inline)
+
+        return Move(f"commit {held.seq}/{held.epoch}", act, expect)
+
+    def complete(self) -> Move:
+        held = self.pick()
+        return Move(
+            f"complete {held.seq}/{held.epoch}",
+            lambda: self.stepper.commit(held, ending=COMPLETED) is not None,
+            lambda model: model.end(held, "completed"),
+        )
+
+    def fail(self) -> Move:
+        held = self.pick()
+        return Move(
+            f"fail {held.seq}/{held.epoch}",
+            lambda: self.stepper.fail(held) is not None,
+            lambda model: model.end(held, "failed"),
+        )
+
+    def release(self) -> Move:
+        held, is_failed_try = self.pick(), self.draw(st.booleans())
+        return Move(
+            f"release {held.seq}/{held.epoch}",
+            lambda: self.stepper.release(held, is_failed_try=is_failed_try),
+            lambda model: model.release(held, is_failed_try=is_failed_try),
+        )
+
+    def park(self) -> Move:
+        held, on = self.pick(), self.draw(st.sampled_from(sorted(WAITS)))
+        return Move(
+            f"park {held.seq}/{held.epoch} on {on}",
+            lambda: self.stepper.park(held, WAITS[on]),
+            lambda model: model.park(held, on),
+        )
+
+    def start(self) -> Move:
+        held = self.pick()
+        return Move(
+            f"start {held.seq}/{held.epoch}",
+            lambda: self.stepper.start_effect(held),
+            lambda model: model.start_effect(held),
+            # It looks at the job first, and may find its claim gone with the end of the job.
+            pass_by=None,
+        )
+
+    # --- moves of others --------------------------------------------------------------------------
+
+    def answer(self) -> Move:
+        (seq, n), said = self.draw(st.sampled_from(self.asked())), self.count()
+        return Move(
+            f"answer {seq}/{n}",
+            lambda: self.stepper.answer(self.job_id, said, seq=seq, n=n),
+            lambda model: model.answer(seq, n, said),
+        )
+
+    def send(self) -> Move:
+        name, payload = self.draw(st.sampled_from(["paid", "shipped"])), self.count()
+        return Move(
+            f"send {name} {payload}",
+            lambda: self.stepper.send(self.job_id, payload, name=name),
+            lambda model: model.send(name, payload),
+        )
+
+    def wake(self) -> Move:
+        return Move("wake", self.stepper.wake, ModelJob.wake, pass_by=0)
+
+    def stop(self) -> Move:
+        def act() -> None:
+            # How many it found is not compared: another one may end the job in between.
+            stop_due(self.stepper.doors)
+
+        def expect(model: ModelJob) -> None:
+            model.stop_due()
+
+        return Move("stop", act, expect, pass_by=None)
+
+    def cancel(self) -> Move:
+        def act() -> None:
+            self.stepper.cancel(self.job_id)
+
+        return Move("cancel", act, ModelJob.cancel)
+
+
+def test_a_burst_of_moves_is_what_some_order_of_them_would_have_been(
+    doors: Doors, tenant: UUID
+) -> None:
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        # What threads do is not the same twice, so there is nothing to shrink.
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(st.data())
+    def play(data: st.DataObject) -> None:
+        table = Table(Stepper(doors, tenant), data)
+        for _ in range(BURSTS):
+            table.play()
+        table.clear()
+
+    play()

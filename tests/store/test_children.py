@@ -344,6 +344,15 @@ def test_whatever_ends_the_parent_ends_its_children(
         stepper.check_books(job_id)
 
 
+def test_children_that_were_given_up_end_with_their_parent(stepper: Stepper) -> None:
+    born = child()
+    parent_id = stepper.put_to_sleep(replace(delegate(born), wake_in_s=60))
+    stepper.come_due(parent_id)
+    stepper.wake()
+    stepper.commit(stepper.take(parent_id), ending=COMPLETED)
+    assert stepper.job(born.id).status is JobStatus.CANCELLED
+
+
 def test_a_cancel_of_a_child_leaves_its_parent_and_its_siblings_alone(stepper: Stepper) -> None:
     parent_id, (first, second) = family(stepper)
     stepper.cancel(first)

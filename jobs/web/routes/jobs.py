@@ -12,6 +12,7 @@ from jobs.lifecycle.desk import Desk
 from jobs.web.asked import TheDesk, TheTenant, Words
 from jobs.web.refusals import BadRequest
 from jobs.web.shapes import Job, JobRequest, Page, Step, Trial
+from jobs.web.shapes_of_waits import Wait
 from store import checkpoints, usage, waits
 from store import jobs as stored
 from store.states import JobStatus, StepState, WaitState
@@ -97,11 +98,11 @@ def list_steps(
     limit: Annotated[int, Query(ge=1, le=STEPS_PAGE_MAX)] = 200,
 ) -> Page[Step]:
     with desk.doors.as_tenant(tenant_id) as tx:
-        stored.read(tx, job_id)
+        job = stored.read(tx, job_id)
         rows = checkpoints.list_of(tx, job_id, after_seq=after, limit=limit + 1)
         is_parked = any(row.state is StepState.WAITING for row in rows)
         waited = waits.list_of(tx, job_id) if is_parked else []
-    open_waits = {wait.seq: wait for wait in waited if wait.state is WaitState.PENDING}
+    open_waits = {w.seq: Wait.of(w, job.agent) for w in waited if w.state is WaitState.PENDING}
     shown = [Step.of(row, open_waits.get(row.seq)) for row in rows[:limit]]
     return Page(data=shown, has_more=len(rows) > limit)
 

@@ -74,6 +74,76 @@ def test_progress_is_shown_where_the_step_is() -> None:
     assert (step.message, step.done) == ("half�[31m way", 0.5)
 
 
+WAITS = {
+    "timer": ("sleep", "…", "sleeps", "its time has come"),
+    "signal": ("paid", "…", "waits for the signal 'paid'", "the signal 'paid' has come"),
+    "children": ("children", "…", "waits for the jobs it asked for", "asked for are over"),
+    "question": ("question", "?", "asks a question", "it was answered"),
+    "reconcile": ("tool.x", "?", "asks whether a call happened", "it was decided"),
+    "review": ("agent_changed", "?", "asks whether to go on", "it was decided"),
+}
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_a_step_that_waits_is_told_at_both_ends(kind: str) -> None:
+    what, sign, waiting, woken = WAITS[kind]
+    until = (datetime.now(UTC) + timedelta(minutes=90)).isoformat()
+    seen = {"seq": 2, "name": "tool.x", "for": kind, "what": what}
+    story, sentences = told(
+        event("step.started", seq=2, name="tool.x"),
+        event("step.waiting", **seen, until=until),
+    )
+    assert sentences[0].startswith(f"{sign}   2  tool.x  {waiting}, 1 h ")
+    assert story.is_parked
+    assert [step.state for step in story.running] == ["parked"]
+    sentences = [story.hear(event("step.woken", **seen, how="answered")) or ""]
+    assert woken in sentences[0]
+    assert not story.is_parked
+    assert story.hear(event("step.started", seq=2, name="tool.x", attempt=1)) is None
+    assert [step.state for step in story.running] == ["running"]
+
+
+def test_a_wait_that_expired_is_told_as_such() -> None:
+    _, sentences = told(
+        event("step.woken", seq=1, name="t", **{"for": "signal", "what": "paid", "how": "expired"})
+    )
+    assert sentences == ["•   1  t  nothing came in time; it goes on"]
+
+
+def test_a_job_is_parked_only_when_all_it_does_is_wait() -> None:
+    story, _ = told(
+        event("step.started", seq=1, name="a"),
+        event("step.started", seq=2, name="b"),
+        event("step.waiting", seq=2, name="b", **{"for": "timer", "what": "sleep"}),
+    )
+    assert not story.is_parked
+    story.hear(event("step.completed", seq=1, name="a", ms=1.0))
+    assert story.is_parked
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({}, "• accepted"),
+        (
+            {"forked_from": "0192aaaa-0000-7000-8000-0000deadbeef", "from_step": 7},
+            "• accepted; shares what job deadbeef did, and goes on at step 7",
+        ),
+        (
+            {"parent": "0192aaaa-0000-7000-8000-0000deadbeef"},
+            "• accepted, asked for by job deadbeef",
+        ),
+    ],
+)
+def test_where_a_job_comes_from_is_told(data: dict[str, Any], words: str) -> None:
+    assert told(event("job.queued", **data))[1] == [words]
+
+
+def test_a_job_that_expired_is_told_by_whoever_watched_it() -> None:
+    story, sentences = told(event("job.expired"))
+    assert (story.status, sentences) == ("expired", [])
+
+
 @pytest.mark.parametrize("kind", ["job.reborn", "weather.changed", "step.paused"])
 def test_an_event_of_a_later_version_is_told_by_its_name(kind: str) -> None:
     _, sentences = told(event(kind, why="because"))
@@ -85,7 +155,17 @@ def test_an_event_of_a_later_version_is_told_by_its_name(kind: str) -> None:
 )
 @pytest.mark.parametrize(
     "kind",
-    ["step.started", "step.completed", "step.failed", "step.retry_scheduled", "job.progress"],
+    [
+        "step.started",
+        "step.completed",
+        "step.failed",
+        "step.retry_scheduled",
+        "step.waiting",
+        "step.woken",
+        "job.progress",
+        "job.queued",
+        "job.expired",
+    ],
 )
 def test_an_event_with_little_in_it_stops_no_story(kind: str, data: dict[str, Any]) -> None:
     told(event(kind, **data))
@@ -137,7 +217,8 @@ def test_foreign_text_keeps_to_one_line_and_off_the_controls() -> None:
 
 
 def step(kind: str, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "input": None, "output": None, "error": None, **more}
+    settled = {"state": "committed", "waiting_on": None, "effect_started_at": None}
+    return {"kind": kind, "input": None, "output": None, "error": None, **settled, **more}
 
 
 def test_what_a_model_decided_is_told_by_its_calls() -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 from time import monotonic
 from uuid import UUID
 
+from scheduler.reconcile import stop_due
 from store import transitions
 from store.tenants import DEFAULT_TENANT
+from tests.jobs.parking import QUESTION, SIGNAL, parked, take
 from tests.jobs.serving import TOKEN, Served
+from tests.running import eventually
 from tests.stepping import COMPLETED
 
 
@@ -91,6 +94,39 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(served: Served)
         assert terminal.process.wait(timeout=10) == 130
     assert served.hand.job(job_id).status == "queued"
     assert served.hand.job(job_id).cancel_requested_at is None
+
+
+def test_a_parked_job_says_what_it_waits_for_and_goes_on_when_answered(served: Served) -> None:
+    job_id = parked(served, QUESTION)
+    with on_a_terminal(served, "watch", str(job_id)) as terminal:
+        terminal.read_until("Which one?")
+        terminal.read_until(f"stepwell answer {str(job_id)[-8:]} --step 1 left")
+        terminal.read_until("parked · Ctrl-C leaves the job waiting")
+        with served.client as client:
+            client.answer(str(job_id), 1, 1, "left")
+        terminal.read_until("it was answered; it goes on")
+        terminal.read_until("waits for a worker")
+        served.hand.commit(take(served, job_id), ending=COMPLETED)
+        terminal.read_until("✓ completed")
+        assert terminal.process.wait(timeout=10) == 0
+
+
+def test_a_job_that_waits_for_a_signal_says_how_to_send_it(served: Served) -> None:
+    job_id = parked(served, SIGNAL)
+    with on_a_terminal(served, "watch", str(job_id)) as terminal:
+        terminal.read_until("waits for the signal 'paid'")
+        terminal.read_until(f"stepwell signal {str(job_id)[-8:]} paid")
+
+
+def test_a_job_whose_deadline_passes_is_told_as_expired(served: Served) -> None:
+    with served.client as client:
+        job_id = UUID(client.submit("echo", {}, deadline_s=1.0)["id"])
+    with on_a_terminal(served, "watch", str(job_id)) as terminal:
+        terminal.read_until("waiting for a worker")
+        eventually(lambda: stop_due(served.doors), timeout_s=10)
+        terminal.read_until("✗ expired")
+        terminal.read_until("Its deadline passed")
+        assert terminal.process.wait(timeout=10) == 1
 
 
 def tell_progress(served: Served, job_id: UUID, message: str) -> None:

@@ -187,18 +187,33 @@ def test_everybody_below_one_root_counts(open_house: OpenHouse) -> None:
 # --- deadlines and cancelling ---------------------------------------------------------------------
 
 
-def test_a_child_ends_no_later_than_its_parent_its_own_deadline_and_the_wait_for_it(
+@pytest.mark.parametrize(
+    ("parent_s", "expires_s", "child_s", "least_s"),
+    [
+        (900, 600, 300, 300),
+        (900, 600, None, 600),
+        (900, None, None, 900),
+        (900, 1200, 1200, 900),
+        (None, 600, 900, 600),
+        (None, None, None, None),
+    ],
+)
+def test_a_child_ends_no_later_than_its_parent_the_wait_for_it_and_its_own_deadline(
     household: Household,
+    parent_s: float | None,
+    expires_s: float | None,
+    child_s: float | None,
+    least_s: float | None,
 ) -> None:
-    children = [{"agent": "walk", "deadline_s": s, "input": {}} for s in (10, 100, 10_000)]
-    asked = {"waits": [delegate(*children, expires_s=60)]}
-    household.run_step(job_id := household.viewer.submit("wishing", asked, deadline_s=30))
-    parent = household.viewer.job(job_id)
-    early, *late = [child.deadline_at for child in children_of(household, job_id)]
-    assert parent.deadline_at is not None
-    assert early is not None
-    assert (parent.deadline_at - early).total_seconds() > 15
-    assert late == [parent.deadline_at] * 2
+    asked = {"waits": [delegate(WALK | {"deadline_s": child_s}, expires_s=expires_s)]}
+    job_id = household.viewer.submit("wishing", asked, deadline_s=parent_s)
+    household.run_step(job_id)
+    (child,) = children_of(household, job_id)
+    if least_s is None:
+        assert child.deadline_at is None
+    else:
+        assert child.deadline_at is not None
+        assert 0 <= least_s - (child.deadline_at - child.created_at).total_seconds() < 60
 
 
 def test_a_child_past_its_deadline_is_reported_as_expired(household: Household) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from jobs.lifecycle import stopping
 from jobs.lifecycle.loop import Loop
-from jobs.lifecycle.stopping import Call, Stopped, calling, stoppably
+from jobs.lifecycle.stopping import Call, Calling, Stopped, stoppably
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def begin(pool: ThreadPoolExecutor, loop: Loop, work: Any) -> tuple[Call, Future
     def attempt() -> Any:
         made.append(Call())
         is_made.set()
-        with calling(made[0]):
+        with Calling(made[0]):
             return stoppably(loop.run, work, 30.0)
 
     future = pool.submit(attempt)
@@ -121,18 +122,34 @@ def test_a_call_that_is_stopped_before_the_loop_comes_to_it_never_begins(
     assert begun == []
 
 
-def test_a_call_that_must_not_begin_is_refused_without_complaint(loop: Loop) -> None:
-    begun: list[int] = []
+def test_a_call_that_must_not_begin_is_refused_without_complaint(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It hears of it only where it looks.
+    monkeypatch.setattr(stopping, "THROWS_MAX", 0)
+    call, begun = Call(), []
 
     async def work() -> None:
         begun.append(1)
 
-    call = Call()
-    call.stop("too late")
+    def attempt() -> None:
+        call.stop("too late")
+        loop.run(work(), 5.0)
+
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
-        with calling(call), pytest.raises(Stopped):
-            loop.run(work(), 5.0)
+        with Calling(call), pytest.raises(Stopped):
+            stoppably(attempt)
         gc.collect()
     assert begun == []
     assert [str(each.message) for each in complaints if each.category is RuntimeWarning] == []
+
+
+def test_what_is_looked_up_before_a_call_is_not_cut_short(loop: Loop) -> None:
+    async def look_up() -> str:
+        return "found"
+
+    call = Call()
+    call.stop("for a reason")
+    with Calling(call):
+        assert loop.run(look_up(), 5.0) == "found"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.lifecycle import stopping
-from jobs.lifecycle.stopping import Call, Stopped, calling, on_stop, stoppably
+from jobs.lifecycle.stopping import Call, Calling, Stopped, on_stop, stoppably
 from tests.running import eventually
 
 # A function of a package that must not be left halfway, such as the log's while it is locked.
@@ -40,7 +40,7 @@ class Slot:
 
         def attempt() -> Any:
             self.call = Call()
-            with calling(self.call):
+            with Calling(self.call):
                 try:
                     return stoppably(noted)
                 except Stopped as stopped:
@@ -98,7 +98,7 @@ def test_a_call_that_ended_by_itself_keeps_its_result(slot: Slot) -> None:
 def test_a_call_that_was_stopped_before_it_began_is_never_made() -> None:
     call, made = Call(), []
     assert not call.stop("too late")
-    with calling(call), pytest.raises(Stopped, match="too late"):
+    with Calling(call), pytest.raises(Stopped, match="too late"):
         stoppably(made.append, 1)
     assert made == []
 
@@ -248,12 +248,37 @@ def test_after_a_remedy_that_was_not_needed_a_call_is_stopped_as_before(slot: Sl
     assert slot.log == []
 
 
+@pytest.fixture
+def thrown_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked to end hears of it only where it looks."""
+    monkeypatch.setattr(stopping, "THROWS_MAX", 0)
+
+
+@pytest.mark.usefixtures("thrown_never")
 def test_nothing_is_begun_under_a_remedy_once_the_call_is_to_end() -> None:
     call, begun = Call(), []
-    call.stop("too late")
-    with calling(call), pytest.raises(Stopped), on_stop(lambda: None):
-        begun.append(1)
+
+    def work() -> None:
+        call.stop("too late")
+        with on_stop(lambda: None):
+            begun.append(1)
+
+    with Calling(call), pytest.raises(Stopped, match="too late"):
+        stoppably(work)
     assert begun == []
+
+
+def test_before_and_after_its_call_a_thread_is_left_alone() -> None:
+    call, remedied = Call(), []
+    with Calling(call):
+        call.stop("too late")
+        with on_stop(lambda: remedied.append("before")):
+            pass
+        with pytest.raises(Stopped):
+            stoppably(lambda: None)
+        with on_stop(lambda: remedied.append("after")):
+            call.stop("again")
+    assert remedied == []
 
 
 def test_a_remedy_that_raises_does_not_harm_whoever_stops(slot: Slot) -> None:
@@ -303,7 +328,7 @@ def test_however_it_is_stopped_nothing_ever_lands_outside_of_the_call(
                 if min(ends.values()) >= 500 or time.monotonic() > give_up_at:
                     break
                 current[0] = call = Call()
-                with calling(call):
+                with Calling(call):
                     try:
                         stoppably(spin, n % 200)
                         ends["done"] += 1

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from store.rows import JobRow
 from store.states import JobStatus, StepState, WaitKind, WaitState
@@ -341,46 +342,55 @@ def test_a_step_that_wants_to_park_when_its_job_is_to_end_ends_it(
 
 # --- deadlines ------------------------------------------------------------------------------------
 
-LATE_S_MAX = 3.0
+# What is given is a second; the rest is for a busy machine. The work itself would take a minute.
+LATE_S_MAX = 5.0
 
 
 def test_a_deadline_ends_what_is_queued_and_what_is_parked(household: Household) -> None:
-    queued, parked = (
-        household.viewer.submit("wishing", {"waits": [QUESTION]}, deadline_s=3600) for _ in range(2)
-    )
+    queued, parked = (submit_in_time(household, "wishing", {"waits": [QUESTION]}) for _ in range(2))
     household.run_step(parked)
     for job_id in (queued, parked):
         hand_of(household.viewer).pass_deadline(job_id)
-        assert household.run(job_id).status is JobStatus.EXPIRED
-        hand_of(household.viewer).check_books(job_id)
+        assert_late(household, job_id)
 
 
 def test_a_deadline_ends_an_asynchronous_tool_and_keeps_what_was_done(
     household: Household, ledger: Path
 ) -> None:
-    job_id = household.viewer.submit(
-        "payer", as_input([("echo", {"text": "kept"})], [("dream", {})]), deadline_s=1.5
-    )
-    assert_late(household, job_id)
+    turns = [("echo", {"text": "kept"})], [("dream", {})]
+    job_id = submit_in_time(household, "payer", as_input(*turns))
+    run_late(household, job_id, 4)
     assert lines(ledger, "dream") == [f"dream {job_id}:4"]
-    (kept, late) = tool_steps(household.viewer, job_id)
+    kept, late = tool_steps(household.viewer, job_id)
     assert (kept.state, kept.output["content"]) == (StepState.COMMITTED, "kept")
-    assert late.state is not StepState.RUNNING
+    assert late.output is None or late.output["outcome"] == "failed"
 
 
 def test_a_deadline_ends_a_tool_that_hangs(household: Household, ledger: Path) -> None:
-    job_id = household.viewer.submit("payer", as_input([("peek", {"gate": "x"})]), deadline_s=0.5)
-    assert_late(household, job_id)
+    job_id = submit_in_time(household, "payer", as_input([("peek", {"gate": "x"})]))
+    run_late(household, job_id, 2)
     assert lines(ledger, "peek") == [f"peek {job_id}:2"]
-    ledger.with_name("gate-x").touch()
-    eventually(lambda: household.house.watch.count() == 0)
-    hand_of(household.viewer).check_books(job_id)
 
 
 def test_a_deadline_ends_a_model_call(household: Household, ledger: Path) -> None:
-    job_id = household.viewer.submit("thinker", {"ask": "why?"}, deadline_s=0.5)
-    assert_late(household, job_id)
+    job_id = submit_in_time(household, "thinker", {"ask": "why?"})
+    run_late(household, job_id, 1)
     assert lines(ledger, "ponder") == ["ponder"]
+
+
+def submit_in_time(household: Household, agent: str, given: dict[str, Any]) -> UUID:
+    return household.viewer.submit(agent, given, deadline_s=3600)
+
+
+def run_late(household: Household, job_id: UUID, seq: int) -> None:
+    """Run the job up to this step, whose job then has a second left, and see it end."""
+    for before in range(1, seq):
+        household.run_step(job_id, before)
+    with household.viewer.desk.doors.as_operator("test") as tx:
+        soon = "update stepwell.jobs set deadline_at = now() + interval '1 second' where id = :id"
+        tx.execute(text(soon), {"id": job_id})
+    household.answer(household.viewer.tenant_id, job_id, seq)
+    assert_late(household, job_id)
 
 
 def assert_late(household: Household, job_id: UUID) -> None:
@@ -392,3 +402,5 @@ def assert_late(household: Household, job_id: UUID) -> None:
     assert job.finished_at is not None
     assert job.deadline_at is not None
     assert (job.finished_at - job.deadline_at).total_seconds() < LATE_S_MAX
+    eventually(lambda: household.house.watch.count() == 0)
+    hand_of(household.viewer).check_books(job_id)

@@ -1,0 +1,89 @@
+"""Questions: what people are asked at this moment, and the answer to one, given once.
+
+An answer names the wait that was shown. One that was answered by somebody else, expired, or was
+asked anew meanwhile is not answered by accident: that is a 409, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from jobs.web.answers import read_answer
+from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.refusals import Closed
+from jobs.web.shapes import Page
+from jobs.web.shapes_of_waits import NUMBER_MAX, AnswerRequest, Wait
+from store import jobs as stored
+from store import waits
+from store.errors import NotFound
+from store.rows import WaitRow
+from store.states import QUESTIONS, WaitState
+from store.waits import Answered
+
+router = APIRouter(tags=["waiting"])
+
+# Who decided, until people have names here.
+BY_API = "api"
+
+
+@router.get("/questions", responses={404: {}}, summary="What people are asked now, oldest first")
+def list_questions(
+    desk: TheDesk,
+    tenant_id: TheTenant,
+    job_id: Annotated[UUID | None, Query(description="of this job only")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+) -> Page[Wait]:
+    """What is answered leaves the list, so with `has_more` answer some and ask again."""
+    with desk.doors.as_tenant(tenant_id) as tx:
+        if job_id is not None:
+            stored.read(tx, job_id)
+        rows = waits.list_questions(tx, job_id=job_id, limit=limit + 1)
+        shown = rows[:limit]
+        agents = {each: stored.read(tx, each).agent for each in {row.job_id for row in shown}}
+    return Page(
+        data=[Wait.of(row, agents[row.job_id]) for row in shown], has_more=len(rows) > limit
+    )
+
+
+@router.post(
+    "/jobs/{job_id}/steps/{seq}/answer",
+    responses={404: {}, 409: {}, 413: {}},
+    summary="Answer what a step asks, or decide about it",
+)
+def answer_question(
+    job_id: UUID,
+    seq: Annotated[int, Path(ge=1, le=NUMBER_MAX)],
+    given: AnswerRequest,
+    desk: TheDesk,
+    tenant_id: TheTenant,
+) -> Wait:
+    """The step goes on with the answer as its result, or does what was decided."""
+    with desk.doors.as_tenant(tenant_id) as tx:
+        agent = stored.read(tx, job_id).agent
+        asked = _find(waits.list_of(tx, job_id), job_id, seq, given.n)
+        became = Answered.CLOSED
+        if asked.state is WaitState.PENDING:
+            said = read_answer(asked, given)
+            became = waits.answer(tx, tenant_id, job_id, seq, given.n, said, by=BY_API)
+        found = waits.list_of(tx, job_id)
+    if became is not Answered.ANSWERED:
+        raise Closed(_how_it_was_closed(found, seq, given.n))
+    return Wait.of(_find(found, job_id, seq, given.n), agent)
+
+
+def _find(found: list[WaitRow], job_id: UUID, seq: int, n: int) -> WaitRow:
+    for wait in found:
+        if (wait.seq, wait.n) == (seq, n) and wait.kind in QUESTIONS:
+            return wait
+    raise NotFound(f"Step {seq} of job {job_id} has asked no question {n}.")
+
+
+def _how_it_was_closed(found: list[WaitRow], seq: int, n: int) -> str:
+    asked = next(wait for wait in found if (wait.seq, wait.n) == (seq, n))
+    how = "answered before" if asked.state is WaitState.ANSWERED else asked.state.value
+    newer = [w.n for w in found if w.seq == seq and w.n > n and w.state is WaitState.PENDING]
+    anew = f" Meanwhile question {newer[0]} is asked." if newer else ""
+    return f"Question {n} of step {seq} was {how}; nothing was changed.{anew}"
