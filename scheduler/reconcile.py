@@ -21,6 +21,8 @@ from store.doors import Doors
 
 log = structlog.get_logger(__name__)
 
+# A lease that nobody outlives, in the hours that a silence may last.
+NEVER_S = 10 * 365 * 86_400.0
 # How many jobs one round ends; the next round comes soon.
 STOPS_MAX = 200
 
@@ -42,7 +44,8 @@ class Reconciler:
         now = self._clock()
         if now - self._answered_at > self._lease_s / 2:
             self._judges_from = now + self._lease_s
-        freed = reconcile(self._doors, self._lease_s) if now >= self._judges_from else 0
+        # Whoever has said that it stopped, or was found lost before, is gone in any case.
+        freed = reconcile(self._doors, self._lease_s if now >= self._judges_from else NEVER_S)
         stop_due(self._doors)
         self._answered_at = self._clock()
         return freed

@@ -58,7 +58,8 @@ def wait_for(asked: Asked, house: House) -> Wait:
             )
         case Delegate():
             children = tuple(_bear(each, asked.expires_s, house) for each in asked.children)
-            return Wait(WaitKind.CHILDREN, "children", children=children)
+            in_order = {"children": [str(child.id) for child in children]}
+            return Wait(WaitKind.CHILDREN, "children", prompt=in_order, children=children)
 
 
 def _kept(value: Any) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
     not_sent      it never left this machine: try again, up to three times
     transient     it may have been acted on: again twice, if doing it twice does no harm
+    store_away    our own Postgres was away, or full: again for some ten minutes, likewise
     server_error  the other side stumbled: again once, likewise
     rate_limited  told to slow down: never again by itself
     quota         the account is empty: never
@@ -33,6 +34,7 @@ class ErrorClass(StrEnum):
 
     NOT_SENT = "not_sent"
     TRANSIENT = "transient"
+    STORE_AWAY = "store_away"
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     QUOTA = "quota"
@@ -50,6 +52,7 @@ class ErrorClass(StrEnum):
 TRIES_MORE = {
     ErrorClass.NOT_SENT: 3,
     ErrorClass.TRANSIENT: 2,
+    ErrorClass.STORE_AWAY: 15,
     ErrorClass.TIMEOUT: 2,
     ErrorClass.SERVER_ERROR: 1,
 }
@@ -95,13 +98,14 @@ CLASS_BY_NAME = {
     "builtins.TimeoutError": ErrorClass.TIMEOUT,
     "jobs.lifecycle.effects.NotBegun": ErrorClass.NOT_SENT,
     # Raised by a tool that keeps something, perhaps after its effect.
-    "store.errors.Unreachable": ErrorClass.TRANSIENT,
+    "store.errors.Unreachable": ErrorClass.STORE_AWAY,
     "jobs.errors.UnknownModel": ErrorClass.REJECTED,
 }
 
 HINTS = {
     ErrorClass.NOT_SENT: "The other side could not be reached. Once it can, replay the job.",
     ErrorClass.TRANSIENT: "The connection broke. Replay the job.",
+    ErrorClass.STORE_AWAY: "Look at Postgres and its disk. Once it is well, replay the job.",
     ErrorClass.SERVER_ERROR: "The other side answered with an error of its own. Try again later.",
     ErrorClass.RATE_LIMITED: "The provider asks to slow down; Stepwell does not press it.",
     ErrorClass.QUOTA: "The account at the provider has no credit left.",

@@ -32,9 +32,7 @@ begin
          min(c.seq) filter (where not c.is_shared), max(c.seq)
     into v_ready, v_shared, v_first, v_last
     from stepwell.steps_of_fork(p_tenant, p_job, p_from) c;
-  if v_ready = 0 or (p_from is not null and (v_first <> p_from or v_shared <> p_from - 1)) then
-    return 'refused';
-  end if;
+  if v_ready = 0 or v_first <> p_from then return 'refused'; end if;
 
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, status, outstanding, steps_done,

@@ -24,7 +24,7 @@ begin
       for no key update;
   update stepwell.jobs j set parent_told = true where j.tenant_id = p_tenant and j.id = p_child;
 
-  select w.n into wait from stepwell.waits w
+  select w.n, w.prompt -> 'children' as in_order into wait from stepwell.waits w
    where w.tenant_id = p_tenant and w.job_id = child.parent_job_id and w.seq = child.parent_seq
      and w.state = 'pending' and w.kind = 'children';
   if not found or exists (
@@ -36,8 +36,10 @@ begin
 
   select jsonb_agg(jsonb_build_object(
            'job_id', j.id, 'agent', j.agent, 'status', j.status, 'output', j.output,
-           'error', j.error) order by j.id) into v_told
+           'error', j.error) order by asked.n, j.id) into v_told
     from stepwell.jobs j
+    left join jsonb_array_elements_text(wait.in_order) with ordinality as asked (id, n)
+      on asked.id = j.id::text
    where j.tenant_id = p_tenant and j.parent_job_id = child.parent_job_id
      and j.parent_seq = child.parent_seq;
   perform stepwell.wake_wait(

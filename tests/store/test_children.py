@@ -213,6 +213,21 @@ def test_a_child_is_told_of_once_and_only_when_it_is_over(stepper: Stepper) -> N
     assert stepper.story(parent_id).count("step.woken") == 1
 
 
+def test_a_child_that_is_asleep_or_waits_for_a_person_is_not_over(stepper: Stepper) -> None:
+    parent_id, child_ids = family(stepper, 4)
+    complete(stepper, child_ids[0])
+    for child_id, wait in zip(child_ids[1:3], (timer(), QUESTION), strict=True):
+        stepper.park(stepper.take(child_id), wait)
+    assert stepper.tell_parent(child_ids[0]) is None
+    stepper.cancel(child_ids[3])
+    assert stepper.tell_parent(child_ids[3]) is None
+    stepper.cancel(child_ids[1])
+    assert stepper.tell_parent(child_ids[1]) is None
+    assert stepper.states(parent_id) == [StepState.WAITING]
+    stepper.cancel(child_ids[2])
+    assert stepper.tell_parent(child_ids[2]) == (parent_id, 1)
+
+
 def test_the_last_two_children_that_end_at_once_wake_the_parent_once(stepper: Stepper) -> None:
     for _ in range(12):
         parent_id, child_ids = family(stepper)
