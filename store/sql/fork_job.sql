@@ -6,7 +6,8 @@
 --                  shared one are ready again, as new calls with keys of their own; the rest never was
 --   p_from null    replay of a failed job: every committed step is shared; the failed one and those that
 --                  never ran are ready again, under the keys of the original, so that what the other
---                  side has seen already is known there; a begun effect stays begun, and is asked about
+--                  side has seen already is known there; a begun effect stays begun, and is asked
+--                  about, unless it failed in a way that says that nothing happened
 --
 -- 'made', 'missing', 'busy' when a step of a replayed job is still coming in, or 'refused' when there is
 -- no such step, or one before it was not committed.
@@ -56,10 +57,12 @@ begin
          case when s.is_shared then c.error end,
          case when s.is_shared or p_from is null
               then coalesce(c.effect_key, p_job::text || ':' || c.seq) end,
-         case when s.is_shared or p_from is null then c.effect_epoch end,
-         case when s.is_shared or p_from is null then c.effect_started_at end
+         case when begun.is_so then c.effect_epoch end,
+         case when begun.is_so then c.effect_started_at end
     from stepwell.steps_of_fork(p_tenant, p_job, p_from) s
-    join stepwell.checkpoints c on c.tenant_id = p_tenant and c.job_id = p_job and c.seq = s.seq;
+    join stepwell.checkpoints c on c.tenant_id = p_tenant and c.job_id = p_job and c.seq = s.seq
+   cross join lateral (select s.is_shared or p_from is null and coalesce(c.error ->> 'class', '')
+     not in ('not_sent', 'rate_limited', 'quota', 'rejected') as is_so) begun;
   insert into stepwell.events (tenant_id, job_id, id, type, data)
   values (p_tenant, p_new, 1, 'job.queued', jsonb_build_object(
     'agent', old.agent, 'class', coalesce(p_class, old.job_class), 'forked_from', p_job,

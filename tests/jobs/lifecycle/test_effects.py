@@ -562,7 +562,6 @@ def test_the_replay_of_a_call_in_doubt_asks_again_and_does_not_call(
     assert lines(ledger) == [f"pay 7 {job_id}:2"]
 
 
-@pytest.mark.xfail(reason="a replay asks about every call that was begun", raises=AssertionError)
 def test_the_replay_of_a_call_that_certainly_did_not_happen_makes_it(
     household: Household, ledger: Path
 ) -> None:
