@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     commit_patience_s: float = Field(
         default=30.0, gt=0, description="how long a result waits for Postgres to come back"
     )
+    deaf_after_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="how long rings may lie unheard on its lanes before a worker begins again",
+    )
     depth_max: int = Field(
         default=4, ge=0, description="how deep a line of jobs may be that one job begins"
     )

@@ -200,7 +200,8 @@ def serve(house: House, heart: Heart, slots: int) -> int:
     worker = create_worker(app, house.work, slots)
     listening = Listening(worker, house)
     leaving = Leaving(house, heart, listening.end)
-    ear = Ear(house, Gauge(broker), slots, leaving.begin_again)
+    deaf_after_s = house.settings.deaf_after_s
+    ear = Ear(house, Gauge(broker), slots, leaving.begin_again, deaf_after_s=deaf_after_s)
     add_step_task(app, house, ear)
 
     def ready(**_: Any) -> None:

@@ -31,7 +31,6 @@ from jobs.lifecycle.restart import may_restart
 
 log = structlog.get_logger("worker")
 
-DEAF_AFTER_S = 10.0
 LOOKS = 10
 
 
@@ -45,11 +44,11 @@ class Ear:
         slots: int,
         on_deaf: Callable[[], None],
         *,
-        deaf_after_s: float | None = None,
+        deaf_after_s: float,
     ) -> None:
         self._house, self._gauge, self._slots, self._on_deaf = house, gauge, slots, on_deaf
         self._lanes = lanes_of(house.work)
-        self._look_every_s = (deaf_after_s or DEAF_AFTER_S) / LOOKS
+        self._look_every_s = deaf_after_s / LOOKS
         self._has_heard = False
         self._thread = Thread(target=self._run, name="ear", daemon=True)
 

@@ -1,7 +1,7 @@
 """Leaving: what happens between the word to go and the end of the process.
 
+    draining              nothing is claimed, and running steps get a grace
     taken off the lanes   what is rung from here on is for others to hear
-    draining              nothing is claimed; running steps get a grace
     handed back           what still runs is stopped and made ready for others; it costs no try
     gone                  or, after a restart was asked for, begun again in the same process
 
@@ -43,7 +43,7 @@ class Leaving:
         self._house, self._heart, self._silence = house, heart, silence
         self._lock = Lock()
         self._is_told = False
-        self.is_under_way = Event()
+        self._is_under_way = Event()
 
     def begin(self, *_: Any) -> None:
         """Leave for good, as a signal tells; a second signal leaves at once."""
@@ -58,15 +58,22 @@ class Leaving:
 
     def _begin(self) -> None:
         with self._lock:
-            if not self.is_under_way.is_set():
-                self.is_under_way.set()
-                Thread(target=self._leave, name="leaving", daemon=True).start()
+            if not self._is_under_way.is_set():
+                self._is_under_way.set()
+                Thread(target=self._go, name="leaving", daemon=True).start()
+
+    def _go(self) -> None:
+        try:
+            self._leave()
+        except Exception as error:  # noqa: BLE001 - whatever happens on the way out, it ends
+            log.error("worker stopped in disorder", error=type(error).__name__)
+        finally:
+            os._exit(1)
 
     def _leave(self) -> None:
         give_up_at = monotonic() + GRACE_S
-        self._house.may_claim.clear()
-        self._silence()
         self._heart.drain()
+        self._silence()
         self._wait_while(lambda: self._house.watch.is_busy, give_up_at - monotonic())
         # Postgres may be gone, too: then the lease gives the steps back.
         handing_back = Thread(target=self._hand_back, name="hand back", daemon=True)

@@ -24,16 +24,17 @@ DEAF_AFTER_S, GRACE_S = 2.0, 1.0
 # A worker with less patience than usual.
 WORKER = f"""
 import sys
-from jobs.lifecycle import deaf, leaving
+from jobs.lifecycle import leaving
 from jobs.worker import main
-deaf.DEAF_AFTER_S, leaving.GRACE_S = {DEAF_AFTER_S}, {GRACE_S}
+leaving.GRACE_S = {GRACE_S}
 sys.exit(main(["--work", "waits", "--slots", "4"]))
 """
 
 
 @pytest.fixture
 def worker(crew: Crew) -> Member:
-    return crew.start("worker", "-c", WORKER).wait_for("worker ready")
+    patience = {"STEPWELL_DEAF_AFTER_S": str(DEAF_AFTER_S)}
+    return crew.start("worker", "-c", WORKER, **patience).wait_for("worker ready")
 
 
 def deafen(worker: Member, redis_url: str) -> float:

@@ -113,7 +113,9 @@ def test_it_runs_again_and_ctrl_c_stops_all_of_it(
     assert len(pids) >= 6
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
-    assert running.returncode == 130
+    # Python ends itself by the signal when that came in the middle of an exec of text, as the
+    # making of a dataclass is. To a shell, both are 130.
+    assert running.returncode in (130, -signal.SIGINT)
     assert_all_is_stopped(folder, pids)
 
 

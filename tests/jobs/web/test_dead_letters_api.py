@@ -127,6 +127,22 @@ def test_many_are_lined_up_at_a_rate(served: Served, http: httpx.Client) -> None
     assert again.json()["planned"] == 2, "what is lined up is not lined up again"
 
 
+def test_letters_of_several_agents_share_one_rate_and_one_limit(
+    served: Served, http: httpx.Client
+) -> None:
+    letters = []
+    for _ in range(2):
+        letters.append(died(served))
+        letters.append(submit(served, "writer", email="a@example.com"))
+        fail(served, take(served, letters[-1]))
+    told = http.post("/v1/dead-letters/replay", json={"per_s": 1, "limit": 3}).json()
+    lined_up = [http.get(f"/v1/dead-letters/{each}").json() for each in letters]
+    assert told["planned"] == 3
+    assert [letter["state"] for letter in lined_up] == ["replaying"] * 3 + ["open"]
+    due = [datetime.fromisoformat(letter["replay_at"]) for letter in lined_up[:3]]
+    assert [(at - due[0]).total_seconds() for at in due] == [0, 1, 2]
+
+
 def test_only_what_is_served_here_is_lined_up(served: Served, http: httpx.Client) -> None:
     gone = served.hand.put_down()
     fail(served, take(served, gone))
