@@ -39,6 +39,10 @@ class ModelWait:
         return self.state == "pending"
 
     @property
+    def asks_now(self) -> bool:
+        return self.is_open and self.wait.kind is WaitKind.QUESTION
+
+    @property
     def was_given(self) -> bool:
         return self.state in ("fired", "answered", "expired")
 

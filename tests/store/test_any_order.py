@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,7 @@ from store.transitions import Claim
 from tests.stepping import COMPLETED, MODEL, Stepper, call
 from tests.store.model import WAITS, ModelJob, ModelStep, look, told_by
 
+T = TypeVar("T")
 PICK = st.integers(min_value=0, max_value=1_000)
 
 
@@ -33,21 +35,25 @@ class AnyOrder(RuleBasedStateMachine):
     doors: ClassVar[Doors]
     tenant_id: ClassVar[UUID]
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(calm=st.sampled_from([30, 20, 10, 0]))
+    def begin(self, calm: int) -> None:
+        """For so many moves nothing ends the job; what comes after an end is soon seen."""
+        self.calm = calm
         self.stepper = Stepper(self.doors, self.tenant_id)
         self.job_id = self.stepper.put_down(deadline_in_s=600)
         self.workers = [self.stepper.start_worker() for _ in range(3)]
         self.claims: list[Claim] = []
         self.model = ModelJob([ModelStep()])
         self.kept: dict[int, object] = {}
-        self.counted = 0
+        self.counted = self.moves = 0
 
     # --- workers ----------------------------------------------------------------------------------
 
     @rule(worker=PICK, seq=PICK, is_told=st.booleans())
     def claim(self, worker: int, seq: int, is_told: bool) -> None:
-        seq, who = seq % len(self.model.steps) + 1, self.workers[worker % 3]
+        ready = [n for n, step in enumerate(self.model.steps, start=1) if step.state == "ready"]
+        seq = self.one_of(ready or [1], seq, of_all=range(1, len(self.model.steps) + 1))
+        who = self.workers[worker % 3]
         held = self.stepper.claim(self.job_id, seq, who, is_told=is_told)
         assert told_by(held) == self.model.claim(seq, who)
         if held is not None:
@@ -70,14 +76,14 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             assert expected in (None, (0,))
 
-    @precondition(lambda self: self.claims)
+    @precondition(lambda self: self.claims and self.moves > self.calm)
     @rule(which=PICK)
     def complete(self, which: int) -> None:
         held = self.pick(which)
         settled = self.stepper.commit(held, output=self.count(), ending=COMPLETED)
         assert (settled is not None) is self.model.end(held, "completed")
 
-    @precondition(lambda self: self.claims)
+    @precondition(lambda self: self.claims and self.moves > self.calm)
     @rule(which=PICK)
     def fail(self, which: int) -> None:
         held = self.pick(which)
@@ -111,10 +117,17 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- people, other systems, and the clock -----------------------------------------------------
 
-    @rule(seq=PICK, n=PICK)
-    def answer(self, seq: int, n: int) -> None:
-        seq = seq % len(self.model.steps) + 1
-        n = n % (len(self.model.steps[seq - 1].waits) + 1) + 1
+    @rule(which=PICK)
+    def answer(self, which: int) -> None:
+        waits = [
+            (seq, n, wait)
+            for seq, step in enumerate(self.model.steps, start=1)
+            for n, wait in enumerate(step.waits, start=1)
+        ]
+        asked = [(seq, n) for seq, n, wait in waits if wait.asks_now]
+        never = (1, len(self.model.steps[0].waits) + 1)
+        every = [(seq, n) for seq, n, _ in waits] + [never]
+        seq, n = self.one_of(asked or every, which, of_all=every)
         said = self.count()
         answered = self.stepper.answer(self.job_id, said, seq=seq, n=n)
         assert answered is self.model.answer(seq, n, said)
@@ -131,11 +144,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.model.come_due()
         assert self.stepper.wake() == self.model.wake()
 
+    @precondition(lambda self: self.moves > self.calm)
     @rule()
     def let_the_deadline_pass(self) -> None:
         self.stepper.pass_deadline(self.job_id)
         self.model.is_late = True
 
+    @precondition(lambda self: self.moves > self.calm)
     @rule()
     def cancel(self) -> None:
         self.stepper.cancel(self.job_id)
@@ -158,6 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
     def is_as_the_model_says(self) -> None:
         if not hasattr(self, "model"):
             return
+        self.moves += 1
         assert look(self.stepper, self.job_id) == self.model.as_told()
         job, steps = self.stepper.job(self.job_id), self.stepper.steps(self.job_id)
         assert job.outstanding == self.model.count("ready", "running", "waiting")
@@ -169,8 +185,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.stepper.story(self.job_id)
 
     def pick(self, which: int) -> Claim:
-        """Any claim ever made, stale ones among them, the newest more often than not."""
-        return self.claims[-1 if which % 2 else which % len(self.claims)]
+        """A claim that is held, or any that ever was."""
+        held = [claim for claim in self.claims if self.model.is_latest(claim)]
+        return self.one_of(held or self.claims, which, of_all=self.claims)
+
+    def one_of(self, likely: Sequence[T], which: int, *, of_all: Sequence[T]) -> T:
+        """One of what has a chance to matter, or now and then one of all."""
+        some = of_all if which % 8 == 7 else likely
+        return some[which % len(some)]
 
     def count(self) -> int:
         """A number that was not there before."""
@@ -184,7 +206,7 @@ def test_in_any_order_the_books_are_right(doors: Doors, tenant: UUID) -> None:
         AnyOrder,
         settings=settings(
             max_examples=20,
-            stateful_step_count=30,
+            stateful_step_count=50,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

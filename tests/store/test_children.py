@@ -185,6 +185,19 @@ def test_the_last_child_that_is_over_wakes_its_parent(stepper: Stepper) -> None:
     stepper.check_books(parent_id)
 
 
+def test_children_are_told_of_in_the_order_in_which_they_were_asked_for(stepper: Stepper) -> None:
+    later, sooner = child(), child()
+    asked = [sooner, later, child()]
+    prompt = {"children": [str(each.id) for each in asked]}
+    parent_id = stepper.put_to_sleep(replace(delegate(*asked), prompt=prompt))
+    for each in (later, asked[2], sooner):
+        complete(stepper, each.id)
+        stepper.tell_parent(each.id)
+    woken = stepper.take(parent_id).woken
+    assert woken is not None
+    assert [told["job_id"] for told in woken.result] == prompt["children"]
+
+
 def test_a_child_that_expires_is_over_too(stepper: Stepper, doors: Doors) -> None:
     born = child(deadline_in_s=60)
     parent_id = stepper.bear(born)

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from jobs.lifecycle.verdicts import NOTHING_HAPPENED, ErrorClass
 from store import due, letters
 from store.doors import Doors
 from store.errors import NotFound
@@ -246,6 +247,21 @@ def test_a_replayed_effect_keeps_its_key_and_the_mark_that_it_was_begun(
     last = stepper.take(newer, 3)
     assert (last.key, last.effect_epoch) == (f"{old}:3", 2)
     stepper.check_books(newer)
+
+
+@pytest.mark.parametrize("kind", ErrorClass)
+def test_a_failure_that_says_that_nothing_happened_takes_the_mark_off(
+    stepper: Stepper, kind: ErrorClass
+) -> None:
+    """The engine and the database agree on which failures say so."""
+    old = stepper.put_down([call(1)])
+    held = stepper.take(old)
+    stepper.start_effect(held)
+    stepper.fail(held, broken(kind=kind.value))
+    _, new = stepper.replay(old)
+    began = None if kind in NOTHING_HAPPENED else held.epoch
+    assert stepper.take(new).effect_epoch == began
+    stepper.check_books(new)
 
 
 def test_a_replayed_question_is_asked_again(stepper: Stepper) -> None:
