@@ -208,6 +208,10 @@ def test_a_crowd_on_a_family_of_jobs_keeps_every_promise(
     stepper = Stepper(doors, tenant)
     root_id = stepper.put_down([call(n) for n in range(6)])
     family = Family(stepper, root_id)
+    # However the threads are scheduled, there are children and a question to begin with.
+    worker = stepper.start_worker()
+    for seq, wait in enumerate((delegate(child(call(1)), child(call(1))), QUESTION), 1):
+        stepper.park(stepper.take(root_id, seq, worker), wait, depth_max=3, descendants_max=12)
     people = [family.send, family.answer, family.answer, family.cancel]
     call_all(seed, [family.work] * 4 + people + [family.schedule] * 2)
 
