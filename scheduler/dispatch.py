@@ -27,15 +27,12 @@ def dispatch(doors: Doors, bell: Bell, gauge: Gauge, *, depth_max: int, again_s:
         depths = gauge.measure()
     except BrokerDown:
         return 0
-    rung = 0
-    for lane, (job_class, work) in ALL_LANES.items():
-        room = depth_max - depths[lane]
-        if room <= 0:
-            continue
-        with doors.as_operator("dispatch") as tx:
-            steps = due.take(tx, job_class, work, room=room, again_s=again_s)
-        bell.ring([Envelope(s.tenant_id, s.job_id, s.seq, s.name, job_class, work) for s in steps])
-        rung += len(steps)
-    if rung:
-        log.debug("rang", steps=rung)
-    return rung
+    room = {
+        ALL_LANES[lane]: depth_max - depth for lane, depth in depths.items() if depth < depth_max
+    }
+    with doors.as_operator("dispatch") as tx:
+        steps = due.take(tx, room, again_s=again_s)
+    bell.ring([Envelope(s.tenant_id, s.job_id, s.seq, s.name, s.job_class, s.work) for s in steps])
+    if steps:
+        log.debug("rang", steps=len(steps))
+    return len(steps)

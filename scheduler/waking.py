@@ -10,21 +10,28 @@ import structlog
 
 from store import due
 from store.doors import Doors
+from store.due import Due
 
 log = structlog.get_logger(__name__)
 
 # How many of each one round wakes; the next round comes soon.
 WAKES_MAX = 500
+WAKERS = {
+    Due.TIMERS: due.wake_due,
+    Due.CHILDREN: due.tell_parents,
+    Due.REPLAYS: due.replay_due,
+}
 
 
 def wake(doors: Doors) -> int:
     """One round; returns how many steps and jobs were made ready."""
-    with doors.as_operator("wake") as tx:
-        woken = due.wake_due(tx, WAKES_MAX)
-    with doors.as_operator("wake") as tx:
-        woken += due.tell_parents(tx, WAKES_MAX)
-    with doors.as_operator("replay") as tx:
-        woken += due.replay_due(tx, WAKES_MAX)
+    with doors.as_operator("look") as tx:
+        is_due = due.look(tx)
+    woken = 0
+    for what in is_due:
+        # One that fails takes none of the others along.
+        with doors.as_operator(what) as tx:
+            woken += WAKERS[what](tx, WAKES_MAX)
     if woken:
         log.debug("woke", steps=woken)
     return woken

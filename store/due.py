@@ -6,12 +6,28 @@ of schedulers at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text
 
 from store.states import JobClass, Work
+
+_LOOK = text(
+    """
+    select exists (select from stepwell.waits w
+                    where w.state = 'pending' and w.wake_at <= now()) as timers,
+           exists (select from stepwell.jobs j
+                    where j.parent_job_id is not null and not j.parent_told
+                      and j.finished_at is not null) as children,
+           exists (select from stepwell.dead_letters l
+                    where l.state = 'replaying' and l.replay_at <= now()) as replays
+    """
+)
+
+Room = Mapping[tuple[JobClass, Work], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +38,41 @@ class DueStep:
     job_id: UUID
     seq: int
     name: str
+    job_class: JobClass
+    work: Work
 
 
-def take(
-    tx: Connection, job_class: JobClass, work: Work, *, room: int, again_s: float
-) -> list[DueStep]:
-    """Mark at most `room` due steps of a lane as rung, and return them, oldest first."""
+class Due(StrEnum):
+    """What a look finds to be due."""
+
+    TIMERS = "timers"
+    CHILDREN = "children"
+    REPLAYS = "replays"
+
+
+def take(tx: Connection, room: Room, *, again_s: float) -> list[DueStep]:
+    """Mark due steps as rung, as many of each lane as it has room for, and return them."""
     rows = tx.execute(
-        text("select * from stepwell.take_due(:class, :work, :room, :again_s)"),
-        {"class": job_class.value, "work": work.value, "room": room, "again_s": again_s},
+        text("select * from stepwell.take_due_steps(:classes, :works, :rooms, :again_s)"),
+        {
+            "classes": [job_class.value for job_class, _ in room],
+            "works": [work.value for _, work in room],
+            "rooms": list(room.values()),
+            "again_s": again_s,
+        },
     )
-    return [DueStep(*row) for row in rows]
+    return [
+        DueStep(
+            row.tenant_id, row.job_id, row.seq, row.name, JobClass(row.job_class), Work(row.work)
+        )
+        for row in rows
+    ]
+
+
+def look(tx: Connection) -> set[Due]:
+    """What there is to wake, tell and replay. Locks nothing."""
+    row = tx.execute(_LOOK).one()
+    return {each for each in Due if getattr(row, each.value)}
 
 
 def recover_lost(tx: Connection, lease_s: float) -> tuple[int, int]:

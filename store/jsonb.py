@@ -11,16 +11,18 @@ import math
 from typing import Any
 
 _REPLACEMENT = "\ufffd"
+# `json.dumps` makes a new one at every call with an option.
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def write_json(value: Any) -> str:
     """The value as JSON text that `jsonb` takes."""
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = _encode(value)
     except ValueError:
-        return json.dumps(keepable(value))
+        return _encode(keepable(value))
     # Both look like this when they are there; text that only looks like it costs one more walk.
-    return json.dumps(keepable(value)) if "\\u0000" in text or "\\ud" in text else text
+    return _encode(keepable(value)) if "\\u0000" in text or "\\ud" in text else text
 
 
 def keepable(value: Any) -> Any:

@@ -6,7 +6,7 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -193,15 +193,25 @@ def claim(
     row = connection.execute(_CLAIM, (tenant_id, job_id, seq, worker_id, is_told)).fetchone()
     if row is None:
         return None
-    kind, name, work, *more = row
-    *rest, wait_n, wait_kind, wait_name, wait_state, result, fallback, parent, deadline_in_s = more
+    (
+        kind,
+        name,
+        work,
+        *rest,
+        n,
+        wait_kind,
+        wait_name,
+        wait_state,
+        result,
+        fallback,
+        parent,
+        left_s,
+    ) = row
     woken = None
-    if wait_n is not None:
-        woken = Woken(
-            wait_n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback
-        )
-    claimed = Claim(tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work), *rest)
-    return replace(claimed, woken=woken, parent_job_id=parent, deadline_in_s=deadline_in_s)
+    if n is not None:
+        woken = Woken(n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback)
+    step = (tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work))
+    return Claim(*step, *(*rest, woken, parent, left_s))
 
 
 def start_effect(connection: HotConnection, held: Claim) -> Start | None:

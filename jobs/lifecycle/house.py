@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from uuid import UUID
@@ -39,6 +40,6 @@ class House:
     is_doubtful: Event = field(default_factory=Event)
     draw: random.Random = field(default_factory=random.SystemRandom)
 
-    @property
+    @cached_property
     def cache(self) -> Path:
         return self.settings.home / "cache"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Integer, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import Column, Integer, Table, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from store.schema.ground import metadata, moment, one_of
+from store.schema.ground import WORK, metadata, moment, word
 from store.states import WorkerState
 
 tenants = Table(
@@ -23,14 +23,13 @@ workers = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("work", Text, nullable=False),
+    Column("work", WORK, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("version", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", word("worker_state", WorkerState), nullable=False),
     # The agents it serves, and in which version: {name: version}.
     Column("serves", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     moment("started_at", default=True),
     moment("beaten_at", default=True),
-    CheckConstraint(one_of("state", WorkerState), name="worker_state_is_known"),
     postgresql_with={"fillfactor": "50"},
 )

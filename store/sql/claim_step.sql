@@ -91,14 +91,14 @@ begin
   end if;
 
   return query select
-    step.kind, step.name, step.work, step.epoch, step.attempts, step.losses, step.input,
+    step.kind::text, step.name, step.work::text, step.epoch, step.attempts, step.losses, step.input,
     step.parent_seq,
     case when step.kind = 'function' then (
       select parent.output from stepwell.checkpoints parent
        where parent.tenant_id = p_tenant and parent.job_id = p_job and parent.seq = step.parent_seq
     ) end,
-    job.agent, job.agent_version, job.model, job.job_class, job.origin, job.input,
-    step.effect_key, step.effect_epoch, woken.n, woken.kind, woken.name, woken.state,
+    job.agent, job.agent_version, job.model, job.job_class::text, job.origin, job.input,
+    step.effect_key, step.effect_epoch, woken.n, woken.kind::text, woken.name, woken.state::text,
     woken.result, woken.fallback, job.parent_job_id,
     extract(epoch from job.deadline_at - clock_timestamp())::double precision;
 end $$;

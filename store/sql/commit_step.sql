@@ -40,7 +40,7 @@ begin
      and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.waits into step;
   if not found then
-    return query select false, (select j.status from stepwell.jobs j
+    return query select false, (select j.status::text from stepwell.jobs j
                                  where j.tenant_id = p_tenant and j.id = p_job), 0, 0;
     return;
   end if;
@@ -84,7 +84,7 @@ begin
              case when p_inline then now() end,
              case when p_inline then null else now() end
         from jsonb_array_elements(p_plan) with ordinality as step (value, n);
-      return query select true, job.status, job.first_seq, v_planned;
+      return query select true, job.status::text, job.first_seq, v_planned;
       return;
     end if;
     select j.status, j.outstanding, j.next_seq, j.event_seq, j.finished_at, j.children, j.agent,
@@ -101,7 +101,7 @@ begin
     -- The job ended while this step was running: its result is kept, its story is over.
     update stepwell.jobs j set outstanding = v_left
      where j.tenant_id = p_tenant and j.id = p_job;
-    return query select true, job.status, 0, 0;
+    return query select true, job.status::text, 0, 0;
     return;
   end if;
 
@@ -119,7 +119,7 @@ begin
     else
       perform stepwell.rest_job(p_tenant, p_job);
     end if;
-    return query select true, j.status, job.next_seq, 0 from stepwell.jobs j
+    return query select true, j.status::text, job.next_seq, 0 from stepwell.jobs j
                   where j.tenant_id = p_tenant and j.id = p_job;
     return;
   end if;

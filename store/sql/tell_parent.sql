@@ -44,6 +44,7 @@ begin
      and j.parent_seq = child.parent_seq;
   perform stepwell.wake_wait(
     p_tenant, child.parent_job_id, child.parent_seq, wait.n, 'fired', v_told, null);
-  return query select c.job_id, c.seq, c.name, c.job_class, c.work from stepwell.checkpoints c
+  return query select c.job_id, c.seq, c.name, c.job_class::text, c.work::text
+     from stepwell.checkpoints c
     where c.tenant_id = p_tenant and c.job_id = child.parent_job_id and c.seq = child.parent_seq;
 end $$;

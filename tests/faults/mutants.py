@@ -150,7 +150,9 @@ MUTANTS = (
         "a step that was rung once is never rung again",
         "no_orphan",
         scenes.a_message_is_lost,
-        one("take_due", "(c.rung_at is null or c.rung_at <", "(c.rung_at is null and now() <>"),
+        one(
+            "take_due_steps", "(c.rung_at is null or c.rung_at <", "(c.rung_at is null and now() <>"
+        ),
     ),
     Mutant(
         "the steps of a worker that left stay with it",

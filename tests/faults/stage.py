@@ -277,7 +277,7 @@ class Stage:
     def ring_again(self) -> list[tuple[UUID, int]]:
         """The steps that a scheduler rings for, because nobody came when they were rung."""
         with self.doors.as_operator("test") as tx:
-            found = due.take(tx, JobClass.DEFAULT, Work.WAITS, room=100, again_s=0.0)
+            found = due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 100}, again_s=0.0)
         return [(step.job_id, step.seq) for step in found]
 
     def retire(self) -> None:

@@ -75,7 +75,7 @@ def test_what_was_woken_is_rung_for_like_any_step_that_is_ready(
 
     def rung(job_class: JobClass) -> list[UUID]:
         with doors.as_operator("test") as tx:
-            return [s.job_id for s in due.take(tx, job_class, Work.WAITS, room=9, again_s=60.0)]
+            return [s.job_id for s in due.take(tx, {(job_class, Work.WAITS): 9}, again_s=60.0)]
 
     assert rung(JobClass.BATCH) == [asleep]
     assert rung(JobClass.BACKGROUND) == [stepper.letter(letter).replayed_as]

@@ -90,7 +90,7 @@ def test_a_child_brings_its_parent_to_its_claim_and_is_rung_for_like_any_other(
 ) -> None:
     parent_id, (child_id,) = family(stepper, 1)
     with doors.as_operator("test") as tx:
-        taken = due.take(tx, JobClass.DEFAULT, Work.WAITS, room=10, again_s=1.0)
+        taken = due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 10}, again_s=1.0)
     assert [step.job_id for step in taken] == [child_id]
     assert stepper.take(child_id).parent_job_id == parent_id
 

@@ -38,7 +38,7 @@ def walk_rounds(doors: Doors) -> None:
     with doors.as_operator("test") as tx:
         due.recover_lost(tx, LEASE_S)
     with doors.as_operator("test") as tx:
-        due.take(tx, JobClass.DEFAULT, Work.WAITS, room=10, again_s=0.0)
+        due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 10}, again_s=0.0)
     stop_due(doors)
     wake(doors)
 

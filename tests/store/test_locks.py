@@ -155,9 +155,12 @@ def test_a_replay_locks_the_job_before_its_letter_as_a_retirement_does(
     assert replaying.result(timeout=10)[0] is Replayed.MADE
 
 
+ROOM = {(JobClass.DEFAULT, Work.WAITS): 9}
 ROUNDS: dict[str, Callable[[Connection], int]] = {
     "recover_lost": lambda tx: due.recover_lost(tx, 4.0)[1],
-    "take_due": lambda tx: len(due.take(tx, JobClass.DEFAULT, Work.WAITS, room=9, again_s=0.0)),
+    "take_due_steps": lambda tx: len(
+        due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 9}, again_s=0.0)
+    ),
     "wake_due": lambda tx: due.wake_due(tx, 9),
     "tell_parents": lambda tx: due.tell_parents(tx, 9),
     "replay_due": lambda tx: due.replay_due(tx, 9),

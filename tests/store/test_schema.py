@@ -11,12 +11,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import CreateDomainType
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from store import sql as functions
 from store.doors import Doors
 from store.migrations import HEAD
 from store.schema import SCHEMA, metadata
+from store.schema.ground import Word
 from store.states import JobStatus, StepState
 from store.walls import APP, APP_GRANTS, OPERATOR, OPERATOR_GRANTS, walled_tables
 from tests.conftest import Database
@@ -40,6 +42,9 @@ def describe_declared(database: Database, name: str) -> dict[str, set[str]]:
     """What Postgres says of the tables as declared, built beside the migrated ones."""
     with psycopg.connect(database.admin_url) as admin:
         admin.execute(f"create schema {name}")
+        for word in declared_words():
+            ddl = str(CreateDomainType(word).compile(dialect=postgresql.dialect()))
+            admin.execute(ddl.replace(f"{SCHEMA}.", f"{name}."))
         for table in metadata.sorted_tables:
             ddl = [str(CreateTable(table).compile(dialect=postgresql.dialect()))]
             ddl += [
@@ -50,13 +55,20 @@ def describe_declared(database: Database, name: str) -> dict[str, set[str]]:
         return describe(admin, name)
 
 
+def declared_words() -> list[Word]:
+    """The types of the columns that hold a word of an enum, each once."""
+    types = (column.type for table in metadata.sorted_tables for column in table.columns)
+    return list({t.name: t for t in types if isinstance(t, Word)}.values())
+
+
 def describe(admin: psycopg.Connection, schema: str) -> dict[str, set[str]]:
     """Columns, constraints, indexes and storage settings, in Postgres' own words."""
     asked = {
-        "columns": "select table_name, column_name, data_type, is_nullable, column_default,"
-        " numeric_precision, numeric_scale from information_schema.columns"
+        "columns": "select table_name, column_name, data_type, domain_name, is_nullable,"
+        " column_default, numeric_precision, numeric_scale from information_schema.columns"
         " where table_schema = %s",
-        "constraints": "select conrelid::regclass, conname, pg_get_constraintdef(oid)"
+        "constraints": "select conrelid::regclass, contypid::regtype, conname,"
+        " pg_get_constraintdef(oid)"
         " from pg_constraint where connamespace = %s::regnamespace and contype <> 'n'",
         "indexes": "select tablename, indexdef from pg_indexes where schemaname = %s",
         "storage": "select relname, reloptions from pg_class"
@@ -107,6 +119,7 @@ def test_every_law_has_a_name_of_its_own() -> None:
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint)
     ]
+    laws += [str(word.constraint_name) for word in declared_words()]
     assert len(laws) == len(set(laws)) >= 12
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", law) for law in laws)
 

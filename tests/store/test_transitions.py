@@ -533,7 +533,7 @@ def test_a_step_whose_worker_died_after_the_end_of_its_job_is_not_rung_for_ever(
 
 def take_due(doors: Doors, room: int = 100, again_s: float = 2.0) -> list[UUID]:
     with doors.as_operator("test") as tx:
-        steps = due.take(tx, JobClass.DEFAULT, Work.WAITS, room=room, again_s=again_s)
+        steps = due.take(tx, {(JobClass.DEFAULT, Work.WAITS): room}, again_s=again_s)
     return [step.job_id for step in steps]
 
 
@@ -577,7 +577,7 @@ def test_what_one_scheduler_is_taking_keeps_no_other_waiting(
 ) -> None:
     job_ids = [stepper.put_down() for _ in range(4)]
     with doors.as_operator("test") as tx:
-        mine = due.take(tx, JobClass.DEFAULT, Work.WAITS, room=2, again_s=2.0)
+        mine = due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 2}, again_s=2.0)
         theirs = take_due(doors)
     assert {step.job_id for step in mine} == set(job_ids[:2])
     assert set(theirs) == set(job_ids[2:])

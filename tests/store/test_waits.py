@@ -71,7 +71,7 @@ def test_a_parked_step_is_neither_claimed_nor_rung_nor_lost_with_its_worker(
     before = stepper.step(job_id)
     assert stepper.claim(job_id, 1, worker) is None
     with doors.as_operator("test") as tx:
-        assert due.take(tx, JobClass.DEFAULT, Work.WAITS, room=10, again_s=0.0) == []
+        assert due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 10}, again_s=0.0) == []
     stepper.lose(worker)
     assert stepper.step(job_id) == before
 
