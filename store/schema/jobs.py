@@ -171,7 +171,7 @@ checkpoints = Table(
         name="settled_has_its_moment",
     ),
     # epochs_only_grow: an effect is begun by a claim that was made.
-    CheckConstraint("effect_epoch <= epoch", name="effect_was_claimed"),
+    CheckConstraint("effect_epoch between 1 and epoch", name="effect_was_claimed"),
     Index(
         "checkpoints_ready",
         "job_class",

@@ -31,8 +31,8 @@ PUT_DOWN_MANY = text(
       returning id)
     insert into stepwell.checkpoints (tenant_id, job_id, seq, kind, name, job_class, work, state,
                                       epoch, worker_id, committed_at)
-    select :tenant, id, 1, 'tool', 't', 'default', 'waits', :state, 1,
-           case when :state = 'running' then id end, :finished_at
+    select :tenant, id, 1, 'tool', 't', 'default', 'waits', cast(:state as text), 1,
+           case when cast(:state as text) = 'running' then id end, :finished_at
       from made
     """
 )

@@ -27,9 +27,7 @@ alter table stepwell.checkpoints
   alter column state type stepwell.step_state,
   alter column kind type stepwell.step_kind,
   alter column job_class type stepwell.job_class,
-  alter column work type stepwell.work,
-  drop constraint effect_was_claimed,
-  add constraint effect_was_claimed CHECK (effect_epoch <= epoch);
+  alter column work type stepwell.work;
 
 alter table stepwell.waits
   drop constraint wait_kind_is_known,
