@@ -83,7 +83,10 @@ class Bench:
     def desk(self) -> Iterator[Desk]:
         opened = Desk.open(
             Settings(agents="tests.bench.programs", home=self.home),
-            StoreSettings(database_url=SecretStr(self.postgres.runtime_url)),
+            StoreSettings(
+                database_url=SecretStr(self.postgres.runtime_url),
+                operator_database_url=SecretStr(self.postgres.operator_url),
+            ),
             BrokerSettings(redis_url=SecretStr(self.redis.url)),
         )
         yield opened
