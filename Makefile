@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench faults clean
+.PHONY: help install demo test check format bench faults overload clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ bench: install ## how fast a step is, beside a bare Celery hop and a bare Postgr
 
 faults: install ## break everything on purpose and check the laws (MINUTES=n SEED=s: a random storm)
 	@$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+overload: install ## more work than fits, an outage and a slow provider: ours beside plainer ways
+	@$(BIN)/python -m tests.overload
 
 format: install ## put the code in its usual shape
 	$(BIN)/ruff check --fix-only --quiet .

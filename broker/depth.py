@@ -43,15 +43,22 @@ class Gauge:
         except RedisError as error:
             raise BrokerDown(f"Redis does not answer ({type(error).__name__}).") from None
 
-    def has_room(self, lane: str) -> bool:
-        """Whether to ring for a new job at once; False when unknown."""
+    def has_room(self, lane: str, most: int | None = None) -> bool:
+        """Whether to ring for a new job at once, who is then counted; False when unknown.
+
+        `most` is how many messages the lane should hold, where that is less than it may hold.
+        """
         if monotonic() - self._measured_at > FRESH_S:
             try:
                 self._measured = self.measure()
             except BrokerDown:
                 return False
             self._measured_at = monotonic()
-        return self._measured.get(lane, 0) < self._settings.lane_depth_max
+        depth_max = self._settings.lane_depth_max
+        if self._measured.get(lane, 0) >= (depth_max if most is None else min(most, depth_max)):
+            return False
+        self._measured[lane] = self._measured.get(lane, 0) + 1
+        return True
 
     def server_version(self) -> str:
         """The version of the server at the other end; `BrokerDown` when it does not answer."""

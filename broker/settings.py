@@ -19,6 +19,17 @@ class BrokerSettings(BaseSettings):
         description="messages a lane may hold; what is above waits in Postgres, where it can be "
         "reordered and cancelled",
     )
+    lane_ahead: float = Field(
+        default=0.5,
+        ge=0,
+        description="messages that lanes hold beyond the free slots, for each slot of live workers",
+    )
+    gate_limit_first: int = Field(
+        default=1_000, ge=1, description="calls at once of a dependency of which nothing is known"
+    )
+    gate_limit_max: int = Field(
+        default=2_000, ge=1, description="calls at once of one dependency, whatever it bears"
+    )
     transport_tuned: bool = Field(
         default=True,
         description="false: Celery's stock Redis transport, for comparison in benchmarks",

@@ -5,7 +5,10 @@ StepwellError
 │   ├── UnknownAgent      no agent by that name is served here
 │   ├── UnknownModel      no model can be made of that name
 │   ├── InvalidInput      the input does not fit what the agent asks for
-│   └── IdempotencyMismatch   the key was used before, with another request
+│   ├── IdempotencyMismatch   the key was used before, with another request
+│   └── NotNow            there is no room for it now; the same request may be taken later
+│       ├── Overloaded    too much waits on the platform
+│       └── OverQuota     too much of this tenant waits
 └── Misdeclared           an agent, tool or pipeline is written in a way that cannot work
 """
 
@@ -54,6 +57,26 @@ class IdempotencyMismatch(Refused):
     """The idempotency key was used before, with another request."""
 
     code = "idempotency-mismatch"
+
+
+class NotNow(Refused):
+    """There is no room for it now. After `retry_after_s` seconds the same request will fit."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(NotNow):
+    """Too much waits on the platform already."""
+
+    code = "temporary-reduced-capacity"
+
+
+class OverQuota(NotNow):
+    """The tenant has as much waiting as it may have."""
+
+    code = "quota-exceeded"
 
 
 class Misdeclared(StepwellError):

@@ -32,6 +32,7 @@ from celery.signals import setup_logging, worker_ready
 
 from broker.app import STEP_TASK, create_app
 from broker.depth import Gauge
+from broker.gates import Gates
 from broker.lanes import lanes_of
 from broker.publish import Bell
 from broker.settings import BrokerSettings
@@ -76,6 +77,7 @@ def build_house(work: Work) -> House:
         models=Models(settings),
         loop=Loop(),
         pace=Pace(settings.quantum_ms),
+        gates=Gates(broker),
     )
 
 

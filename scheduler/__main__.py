@@ -12,11 +12,13 @@ from broker.app import create_app
 from broker.depth import Gauge
 from broker.publish import Bell
 from broker.settings import BrokerSettings
+from scheduler.census import take_census
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import Reconciler
 from scheduler.retention import retire
 from scheduler.rounds import Round, walk_rounds
 from scheduler.settings import SchedulerSettings
+from scheduler.shares import Shares
 from scheduler.waking import wake
 from store.doors import Doors
 from store.errors import NotReady, Unreachable
@@ -39,13 +41,18 @@ def main() -> int:
     except (NotReady, Unreachable) as error:
         log.error("scheduler cannot start", error=str(error))
         return 1
-    bell, gauge = Bell(create_app(broker)), Gauge(broker)
+    bell, gauge, shares = Bell(create_app(broker)), Gauge(broker), Shares(broker.lane_ahead)
 
     ringing = Round(
         "dispatch",
         own.dispatch_every_s,
         lambda: dispatch(
-            doors, bell, gauge, depth_max=broker.lane_depth_max, again_s=own.ring_again_s
+            doors,
+            bell,
+            gauge,
+            depth_max=broker.lane_depth_max,
+            again_s=own.ring_again_s,
+            shares=shares,
         ),
     )
     reconciler = Reconciler(doors, store.lease_s)
@@ -53,6 +60,7 @@ def main() -> int:
         ringing,
         Round("reconcile", own.reconcile_every_s, reconciler.walk, then=ringing),
         Round("wake", own.wake_every_s, lambda: wake(doors), then=ringing),
+        Round("census", min(own.census_every_s, 1.0), lambda: take_census(doors, own)),
         Round("retire", own.retire_every_s, lambda: retire(doors, own)),
     ]
     log.info("scheduler ready")

@@ -27,4 +27,17 @@ class SchedulerSettings(BaseSettings):
     ring_again_s: float = Field(
         default=2.0, gt=0, description="a rung step that nobody claimed is rung again after this"
     )
+    census_every_s: float = Field(
+        default=1.0, gt=0, description="count what waits; less often where that costs much"
+    )
+    level_target_s: float = Field(
+        default=1.0, gt=0, description="a queue whose least wait is longer than this stands"
+    )
+    level_interval_s: float = Field(
+        default=5.0, gt=0, description="how long it has to stand for the level to rise by one"
+    )
+    level_max: int = Field(default=3, ge=0, le=3, description="0: never leave out or hold back")
+    refusals_kept_s: float = Field(
+        default=30 * 86_400.0, gt=0, description="how long the audit lines of refusals are kept"
+    )
     worker_rows_kept_s: float = Field(default=86_400.0, gt=0)

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text
 
 from store.states import JobClass, Work
 
+_TAKE = text(
+    "select * from stepwell.take_due_steps(:work, :most, :classes, :rooms, :depths, :again_s)"
+)
 _LOOK = text(
     """
     select exists (select from stepwell.waits w
@@ -27,12 +31,17 @@ _LOOK = text(
     """
 )
 
+# How many of something, by lane.
 Room = Mapping[tuple[JobClass, Work], int]
+NONE: Room = {}
 
 
 @dataclass(frozen=True, slots=True)
 class DueStep:
-    """A ready step that somebody has to ring for."""
+    """A ready step that somebody has to ring for.
+
+    `is_start`: it came out of the backlog as a first step that nobody has claimed before.
+    """
 
     tenant_id: UUID
     job_id: UUID
@@ -40,6 +49,8 @@ class DueStep:
     name: str
     job_class: JobClass
     work: Work
+    is_start: bool
+    waited_s: float
 
 
 class Due(StrEnum):
@@ -50,23 +61,50 @@ class Due(StrEnum):
     REPLAYS = "replays"
 
 
-def take(tx: Connection, room: Room, *, again_s: float) -> list[DueStep]:
-    """Mark due steps as rung, as many of each lane as it has room for, and return them."""
-    rows = tx.execute(
-        text("select * from stepwell.take_due_steps(:classes, :works, :rooms, :again_s)"),
-        {
-            "classes": [job_class.value for job_class, _ in room],
-            "works": [work.value for _, work in room],
-            "rooms": list(room.values()),
-            "again_s": again_s,
-        },
+def take(
+    tx: Connection,
+    room: Room,
+    *,
+    again_s: float,
+    first: Room = NONE,
+    depths: Room = NONE,
+    most: Mapping[Work, int] | None = None,
+) -> list[DueStep]:
+    """Mark due steps as rung and return them, in the order in which they are to be rung.
+
+    Each lane gives as many as it has room for, the most urgent class first; but before all others,
+    up to `first` of a lane that something is guaranteed to. `most` bounds all lanes of a kind of
+    work. `depths` says how many messages lie on each lane: so many steps are rung for and not lost.
+    """
+    steps = []
+    for work in Work:
+        lanes = _in_turn(work, room, first)
+        if lanes:
+            given = {
+                "work": work.value,
+                "most": sum(n for _, n in lanes) if most is None else most.get(work, 0),
+                "classes": [job_class.value for job_class, _ in lanes],
+                "rooms": [n for _, n in lanes],
+                "depths": [depths.get((job_class, work), 0) for job_class, _ in lanes],
+                "again_s": again_s,
+            }
+            steps += [_due_step(row, work) for row in tx.execute(_TAKE, given)]
+    return steps
+
+
+def _in_turn(work: Work, room: Room, first: Room) -> list[tuple[JobClass, int]]:
+    """The lanes in the order in which they are served, with what each may take then."""
+    guaranteed = [(each, first.get((each, work), 0)) for each in JobClass]
+    rest = [(each, room.get((each, work), 0) - n) for each, n in guaranteed]
+    return [(each, n) for each, n in (*guaranteed, *rest) if n > 0]
+
+
+def _due_step(row: Any, work: Work) -> DueStep:
+    job_class = JobClass(row.job_class)
+    waited_s = float(row.waited_s)
+    return DueStep(
+        row.tenant_id, row.job_id, row.seq, row.name, job_class, work, row.is_start, waited_s
     )
-    return [
-        DueStep(
-            row.tenant_id, row.job_id, row.seq, row.name, JobClass(row.job_class), Work(row.work)
-        )
-        for row in rows
-    ]
 
 
 def look(tx: Connection) -> set[Due]:

@@ -104,14 +104,12 @@ def read(tx: Connection, job_id: UUID) -> JobRow:
     return _job(row)
 
 
-def read_by_key(tx: Connection, idempotency_key: str) -> JobRow:
+def find_by_key(tx: Connection, idempotency_key: str) -> JobRow | None:
     """The job that took this idempotency key."""
     row = tx.execute(
         select(jobs).where(jobs.c.idempotency_key == idempotency_key, _this_tenant())
     ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no job with the idempotency key {idempotency_key!r}.")
-    return _job(row)
+    return None if row is None else _job(row)
 
 
 def list_newest(

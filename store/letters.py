@@ -35,6 +35,7 @@ class LetterFilter:
     agent: str | None = None
     error_class: str | None = None
     fingerprint: str | None = None
+    dependency: str | None = None
 
     def conditions(self) -> list[Any]:
         given = {
@@ -42,6 +43,7 @@ class LetterFilter:
             dead_letters.c.agent: self.agent,
             dead_letters.c["class"]: self.error_class,
             dead_letters.c.fingerprint: self.fingerprint,
+            dead_letters.c.dependency: self.dependency,
         }
         return [_OF_THIS_TENANT] + [c == value for c, value in given.items() if value is not None]
 

@@ -58,6 +58,7 @@ class JobRow:
     parent_told: bool
     forked_from: UUID | None
     forked_from_seq: int | None
+    degraded: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class LetterRow:
     replayed_as: UUID | None
     decided_by: str | None
     decided_at: datetime | None
+    dependency: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,60 @@ class WorkerRow:
     state: WorkerState
     started_at: datetime
     beaten_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLoad:
+    """What the last census found of one class.
+
+    `waiting` counts steps that nobody has rung for, `oldest_s` is how long the first of them waits,
+    `weights` the sum of the weights of the tenants they are of, lately. `started` counts the starts
+    that came out of the backlog; `started_per_s` is None as long as there never was one.
+    """
+
+    job_class: JobClass
+    waiting: int
+    oldest_s: float | None
+    running: int
+    tenants: int
+    weights: float
+    started: int
+    started_counted: int
+    started_per_s: float | None
+    wait_min_s: float | None
+    refused: int
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long whoever comes last now would wait; None when nobody knows."""
+        if not self.waiting:
+            return 0.0
+        return self.waiting / self.started_per_s if self.started_per_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformLoad:
+    """The platform as the last census found it; ages are None as long as there was none."""
+
+    level: int
+    since: datetime
+    calm: int
+    judged_age_s: float | None
+    measured_at: datetime | None
+    measured_age_s: float | None
+    cost_s: float
+    slots: dict[Work, int]
+    usual_s: dict[str, float]
+    usual_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """How many submissions of a class were refused for one reason."""
+
+    job_class: JobClass
+    code: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ _CLAIM = "select * from stepwell.claim_step(%b, %b, %b, %b, %b)"
 _COMMIT = (
     "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
-_RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s)"
+_RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s, %b)"
 _START = "select stepwell.start_effect(%b, %b, %b, %b)"
 _PARK = "select stepwell.park_step(%b, %b, %b, %b, %s, %s, %s)"
 _TELL_PARENT = "select job_id, seq, name, job_class, work from stepwell.tell_parent(%b, %b)"
@@ -279,11 +279,15 @@ def release(
     held: Claim,
     *,
     delay_s: float,
-    is_failed_try: bool,
     reason: str,
+    is_failed_try: bool = False,
+    is_undone: bool = False,
     error: dict[str, Any] | None = None,
 ) -> bool:
-    """Give the step back to be claimed again after the delay; False when it is not ours."""
+    """Give the step back to be claimed again after the delay; False when it is not ours.
+
+    `is_undone` says that the effect it began has certainly not happened.
+    """
     row = connection.execute(
         _RELEASE,
         (
@@ -295,6 +299,7 @@ def release(
             is_failed_try,
             reason,
             _json(error),
+            is_undone,
         ),
     ).fetchone()
     return bool(row and row[0])

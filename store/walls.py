@@ -18,7 +18,7 @@ from store.schema import SCHEMA, metadata
 OWNER, APP, OPERATOR = "stepwell_owner", "stepwell_app", "stepwell_operator"
 TENANT_SETTING = "stepwell.tenant_id"
 
-# What the walled role may do with each table; the operator's rights follow below.
+# What the walled role may do with each table, if anything; the operator's rights follow below.
 APP_GRANTS = {
     "tenants": "select",
     "jobs": "select, insert, update",
@@ -31,6 +31,11 @@ APP_GRANTS = {
     "waits": "select, insert, update",
     "signals": "select, insert, update",
     "dead_letters": "select, insert, update",
+    "census": "select",
+    "tenant_census": "select",
+    "load": "select",
+    "turns": "",
+    "refusals": "select, insert",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
 
@@ -56,7 +61,8 @@ def wall_statements() -> Iterator[str]:
     yield f"grant usage on schema {SCHEMA} to {APP}, {OPERATOR}"
     yield f"grant select on {SCHEMA}.alembic_version to {APP}, {OPERATOR}"
     for table, rights in APP_GRANTS.items():
-        yield f"grant {rights} on {SCHEMA}.{table} to {APP}"
+        if rights:
+            yield f"grant {rights} on {SCHEMA}.{table} to {APP}"
         yield f"grant {OPERATOR_GRANTS} on {SCHEMA}.{table} to {OPERATOR}"
     for table in walled_tables():
         tenant = f"tenant_id = (select current_setting('{TENANT_SETTING}'))::uuid"

@@ -14,6 +14,7 @@ from uuid import UUID
 from redis import Redis
 
 from broker.app import create_app
+from broker.gates import Gates
 from broker.lanes import lanes_of
 from broker.publish import Bell
 from jobs.agent.model import Models
@@ -62,6 +63,7 @@ class Household:
             models=Models(self.settings),
             loop=Loop(),
             pace=Pace(self.settings.quantum_ms),
+            gates=Gates(desk.gauge._settings),
         )
         self.heart = Heart(self.house, desk.doors.settings, slots=8)
         self.heart.start()
@@ -141,6 +143,7 @@ class Household:
         self.heart.stop()
         self.house.loop.close()
         self.house.bell.close()
+        self.house.gates.close()
         self.redis.close()
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
+from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool
 from jobs.agent.versions import check_accepts, is_accepted
 from jobs.errors import Misdeclared
@@ -53,6 +54,9 @@ class Agent:
     `output_type` is `str` or a pydantic model; `input_type` is what a job has to bring.
 
     `accepts` are the earlier versions whose jobs this code may go on with; `*` is any.
+
+    `on_rate_limit` says what becomes of a step that is told to slow down: `dead_letter` gives the
+    job up, with all that it has done kept; `park` lets the step wait until it may go on.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Agent:
     description: str = ""
     prompt: Callable[[Any], str] | None = None
     accepts: Sequence[str] = ()
+    on_rate_limit: OnRateLimit = "dead_letter"
 
     def __post_init__(self) -> None:
         for each in self.tools:
@@ -82,6 +87,7 @@ class Agent:
         if ANSWER_TOOL in names:
             raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
         check_accepts(self.name, self.accepts)
+        check_on_rate_limit(self.on_rate_limit)
         _ = self.answer_tool  # complains now about an output type that cannot be
 
     @property
@@ -109,6 +115,11 @@ class Agent:
         if isinstance(asked, Ask):
             return asked.ask
         return asked.model_dump_json(indent=2)
+
+    @cached_property
+    def has_optional(self) -> bool:
+        """Whether any of its tools may be left out."""
+        return any(tool.optional for tool in self.tools)
 
     @cached_property
     def answer(self) -> TypeAdapter[Any]:

@@ -1,7 +1,9 @@
 """The model as a function of a transcript: the one file that knows how pydantic-ai is called.
 
 Every client runs without retries of its own; the step owns them. Real providers are streamed, so
-that a first token that does not come can be told from an answer that takes long.
+that a first token that does not come can be told from an answer that takes long. Both have a limit,
+which the settings, the agent and the job's deadline bound from above, and what the provider usually
+takes, as far as its gate has learned it, brings down.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
+from time import perf_counter
 from typing import Any
 
 from httpx2 import AsyncClient, Limits, Timeout
@@ -33,16 +36,29 @@ from store.transitions import Usage
 
 OFFLINE = "offline"
 OPENAI_NAMES = ("openai", "openai-chat", "openai-responses")
+# What runs in this process has nobody to be spared.
+HERE = ("function", "test")
 CONNECT_TIMEOUT_S = 20.0
+# Limits that were learned are never below these: an answer may be longer than usual.
+FIRST_TOKEN_MIN_S, TOTAL_MIN_S = 2.0, 10.0
 CALLS_PER_CLIENT = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model answered, and what that took."""
+    """What a model answered, and what that took; a call that is not streamed has no first token."""
 
     response: ModelResponse
     usage: Usage
+    first_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call may take, in seconds: until its first token, and altogether."""
+
+    first_token_s: float
+    total_s: float
 
 
 def check_model_name(agent: Agent, name: str) -> None:
@@ -73,6 +89,14 @@ class _Lent:
     calls: int = 0
 
 
+def dependency_of_model(name: str) -> str | None:
+    """The provider that a model of this name is called at; None for what runs here."""
+    provider = name.partition(":")[0]
+    if provider == OFFLINE:
+        return None
+    return "openai" if provider in OPENAI_NAMES else provider
+
+
 class Models:
     """The models of one process by name, each made once and kept with its connections.
 
@@ -91,7 +115,7 @@ class Models:
     def borrow(self, agent: Agent, named_by_job: str | None) -> Iterator[Model]:
         """The model for one call of this agent: the job's choice, else the setting's, else the
         agent's own. Raises `UnknownModel`, or what the provider says when it lacks a key."""
-        chosen = named_by_job or self._settings.model or agent.model
+        chosen = self._choose(agent, named_by_job)
         if isinstance(chosen, Model):
             yield chosen
             return
@@ -103,6 +127,16 @@ class Models:
         finally:
             with self._lending:
                 lent.calls -= 1
+
+    def dependency_of(self, agent: Agent, named_by_job: str | None) -> str | None:
+        """The provider that such a call is made to; None when the model runs here."""
+        chosen = self._choose(agent, named_by_job)
+        if isinstance(chosen, str):
+            return dependency_of_model(chosen)
+        return None if chosen.system in HERE else chosen.system
+
+    def _choose(self, agent: Agent, named_by_job: str | None) -> str | Model:
+        return named_by_job or self._settings.model or agent.model
 
     def _find(self, agent: Agent, name: str) -> _Lent:
         """The first client that is not busy, so that few calls share few connections."""
@@ -162,17 +196,45 @@ def create_client() -> AsyncClient:
     )
 
 
+def patience_with(
+    agent: Agent,
+    settings: Settings,
+    *,
+    first_token_s: float | None = None,
+    total_s: float | None = None,
+    left_s: float | None = None,
+) -> Patience:
+    """How long to wait for this agent's model, by the limits that are set and those learned.
+
+    `left_s` are the seconds until the job's deadline.
+    """
+    bounds = [agent.limits.model_timeout_s or settings.model_timeout_s]
+    if total_s is not None:
+        bounds.append(max(TOTAL_MIN_S, total_s))
+    if left_s is not None:
+        bounds.append(max(0.001, left_s))
+    firsts = [settings.model_first_token_timeout_s, *bounds]
+    if first_token_s is not None:
+        firsts.append(max(FIRST_TOKEN_MIN_S, first_token_s))
+    return Patience(min(firsts), min(bounds))
+
+
 async def ask(
-    model: Model, agent: Agent, transcript: Sequence[ModelMessage], settings: Settings
+    model: Model,
+    agent: Agent,
+    transcript: Sequence[ModelMessage],
+    settings: Settings,
+    patience: Patience | None = None,
 ) -> Said:
     """One model call. Raises pydantic-ai's typed errors as they are."""
+    patience = patience or patience_with(agent, settings)
+    first_s = None
     parameters = ModelRequestParameters(
         function_tools=[tool.definition for tool in agent.tools],
         output_mode="text" if agent.answer_tool is None else "tool",
         output_tools=[] if agent.answer_tool is None else [agent.answer_tool],
         allow_text_output=agent.answer_tool is None,
     )
-    timeout_s = agent.limits.model_timeout_s or settings.model_timeout_s
     if isinstance(model, FunctionModel) and model.stream_function is None:
         response = await direct.model_request(
             model, transcript, model_request_parameters=parameters
@@ -180,16 +242,18 @@ async def ask(
     else:
         limits = ModelSettings(
             max_retries=0,
-            request_timeout=timeout_s,
-            first_event_timeout=min(settings.model_first_token_timeout_s, timeout_s),
+            request_timeout=patience.total_s,
+            first_event_timeout=patience.first_token_s,
         )
+        began = perf_counter()
         async with direct.model_request_stream(
             model, transcript, model_settings=limits, model_request_parameters=parameters
         ) as stream:
             async for _ in stream:
-                pass
+                if first_s is None:
+                    first_s = perf_counter() - began
             response = stream.get()
-    return Said(response, _usage_of(response, model))
+    return Said(response, _usage_of(response, model), first_s)
 
 
 def _usage_of(response: ModelResponse, model: Model) -> Usage:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool, ToolContext, begins_with_context
 from jobs.agent.versions import check_accepts, is_accepted
 from jobs.errors import Misdeclared
@@ -41,7 +42,12 @@ class Pipeline:
     its timeout and work, its process. It takes `(value)` or nothing, after its context. What is not
     a tool may be called again at any time.
 
+    An optional tool that is left out hands on the value that it was given.
+
     `accepts` are the earlier versions whose jobs this code may go on with; `*` is any.
+
+    `on_rate_limit` says what becomes of a step that is told to slow down: `dead_letter` gives the
+    job up, with all that it has done kept; `park` lets the step wait until it may go on.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Pipeline:
     deadline_s: float | None = None
     description: str = ""
     accepts: Sequence[str] = ()
+    on_rate_limit: OnRateLimit = "dead_letter"
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -66,6 +73,7 @@ class Pipeline:
             if isinstance(step, Tool):
                 step.check_as_step()
         check_accepts(self.name, self.accepts)
+        check_on_rate_limit(self.on_rate_limit)
 
     def first_steps(self) -> tuple[Plan, ...]:
         return (self._plan(0),)
@@ -94,7 +102,7 @@ class Pipeline:
     def timeout_at(self, position: int) -> float:
         """Seconds after which the step is given up: those of its tool, else the pipeline's."""
         tool = self.tool_at(position)
-        return self.timeout_s if tool is None else tool.timeout_s
+        return self.timeout_s if tool is None else tool.limit_s
 
     def work_at(self, position: int) -> Work:
         """Whether the step waits or computes: what its tool says, else the pipeline."""
@@ -108,6 +116,11 @@ class Pipeline:
             return step.call_as_step(context, value)
         takes_context, takes_value = self._takes[position % len(self.steps)]
         return step(*[context] * takes_context, *[value] * takes_value)
+
+    @cached_property
+    def has_optional(self) -> bool:
+        """Whether any of its steps may be left out."""
+        return any(isinstance(step, Tool) and step.optional for step in self.steps)
 
     @cached_property
     def _takes(self) -> tuple[tuple[bool, bool], ...]:

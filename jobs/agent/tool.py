@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from pydantic_ai.tools import Tool as ModelTool
 from pydantic_ai.tools import ToolDefinition
 
+from jobs.agent.outside import OnRateLimit, check_dependency, check_on_rate_limit
 from jobs.errors import Misdeclared
 from store.states import Work
 
@@ -118,6 +119,10 @@ class Tool:
     lookup: Lookup | None = None
     process: bool = False
     memory_bytes_max: int = MEMORY_BYTES_MAX
+    dependency: str | None = None
+    on_rate_limit: OnRateLimit | None = None
+    optional: bool = False
+    budget_s: float | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -134,6 +139,11 @@ class Tool:
     def may_ride(self) -> bool:
         """Whether a quick call may run inside another step's Celery task."""
         return self.effect == "read" and self.work is Work.WAITS
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which a call is given up: its timeout, or its budget where that is less."""
+        return self.timeout_s if self.budget_s is None else min(self.timeout_s, self.budget_s)
 
     @cached_property
     def definition(self) -> ToolDefinition:
@@ -201,6 +211,10 @@ def tool(
     lookup: Lookup | None = ...,
     process: bool = ...,
     memory_bytes_max: int | None = ...,
+    dependency: str | None = ...,
+    on_rate_limit: OnRateLimit | None = ...,
+    optional: bool = ...,
+    budget_s: float | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -214,6 +228,10 @@ def tool(
     lookup: Lookup | None = None,
     process: bool = False,
     memory_bytes_max: int | None = None,
+    dependency: str | None = None,
+    on_rate_limit: OnRateLimit | None = None,
+    optional: bool = False,
+    budget_s: float | None = None,
 ) -> Any:
     """Make a tool of a typed function.
 
@@ -234,6 +252,13 @@ def tool(
             a second. The function is a plain one at the top of a module that can be imported; its
             context has no artifacts; arguments and result cross as JSON.
         memory_bytes_max: how much memory such a child may ask for, in bytes; 1 GiB by default.
+        dependency: what outside of here it calls, in a short word such as `crm`. All calls of one
+            dependency, of whatever tool and tenant, share a gate that keeps it from being flooded.
+        on_rate_limit: what becomes of a step that is told to slow down: `dead_letter` gives it up,
+            `park` lets it wait. What its agent or pipeline says, by default.
+        optional: the job can do without it: a call that fails, takes longer than its budget, or
+            has no room is left out, and the job says so.
+        budget_s: seconds after which an optional call is left out; its timeout by default.
 
     Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
@@ -241,6 +266,9 @@ def tool(
     _check_options(effect, idempotency, work, timeout_s)
     _check_lookup(effect, lookup)
     _check_memory(process, memory_bytes_max)
+    check_dependency(dependency)
+    check_on_rate_limit(on_rate_limit)
+    _check_optional(optional, budget_s, idempotency or ("safe" if effect == "read" else "none"))
 
     def make(declared: Callable[..., Any]) -> Tool:
         if process:
@@ -255,6 +283,10 @@ def tool(
             lookup=lookup,
             process=process,
             memory_bytes_max=memory_bytes_max or MEMORY_BYTES_MAX,
+            dependency=dependency,
+            on_rate_limit=on_rate_limit,
+            optional=optional,
+            budget_s=budget_s,
         )
         try:
             _ = made.definition
@@ -298,6 +330,18 @@ def _check_memory(process: bool, memory_bytes_max: int | None) -> None:
         raise Misdeclared(
             f"A child process cannot start in {memory_bytes_max:,} bytes. "
             f"Give it at least {MEMORY_BYTES_MIN:,}."
+        )
+
+
+def _check_optional(optional: bool, budget_s: float | None, idempotency: str) -> None:
+    if budget_s is not None and not optional:
+        raise Misdeclared("budget_s needs optional=True: what is needed has a timeout_s.")
+    if budget_s is not None and budget_s <= 0:
+        raise Misdeclared(f"An optional tool cannot be left out after {budget_s} seconds.")
+    if optional and idempotency == "none":
+        raise Misdeclared(
+            "A call that must not happen twice cannot be left out when nobody knows whether it "
+            "happened. Give it an idempotency, or leave optional out."
         )
 
 

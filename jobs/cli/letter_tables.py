@@ -53,6 +53,8 @@ def letter_page(letter: Mapping[str, Any]) -> Group:
     facts.add_row("died at", f"step {letter['seq']}, {plain(letter['step'])}")
     facts.add_row("when", f"{letter['created_at']}  ({ago(letter['created_at'])})")
     facts.add_row("class", plain(letter["class"]))
+    if letter["dependency"]:
+        facts.add_row("called", plain(letter["dependency"]))
     facts.add_row("why", Text(plain(letter["message"]), "red"))
     if letter["hint"]:
         facts.add_row("try", plain(letter["hint"]))
@@ -108,3 +110,9 @@ def _hints(letter: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if letter["state"] == "open":
         alike = f"stepwell dead-letters replay --all --fingerprint {letter['fingerprint']}"
         yield alike, "the same for all that look like it"
+    if letter["state"] == "open" and letter["dependency"]:
+        called = plain(letter["dependency"])
+        yield (
+            f"stepwell dead-letters replay --all --dependency {called}",
+            f"the same for all calls of {called}, once it is well",
+        )

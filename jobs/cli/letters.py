@@ -29,6 +29,9 @@ OfAgent = Annotated[str | None, typer.Option("--agent", help="Of this agent only
 OfPrint = Annotated[
     str | None, typer.Option("--fingerprint", help="Only failures that look the same.")
 ]
+OfDependency = Annotated[
+    str | None, typer.Option("--dependency", help="Only calls of this dependency, such as openai.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -40,6 +43,7 @@ def list_letters(
     ] = None,
     agent: OfAgent = None,
     fingerprint: OfPrint = None,
+    dependency: OfDependency = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +55,7 @@ def list_letters(
             agent=agent,
             error_class=error_class,
             fingerprint=fingerprint,
+            dependency=dependency,
             limit=limit,
         )
     if as_json:
@@ -100,6 +105,7 @@ def replay(
     ] = None,
     agent: OfAgent = None,
     fingerprint: OfPrint = None,
+    dependency: OfDependency = None,
     per_second: Annotated[
         float, typer.Option(min=0.1, max=100, help="With --all: how many each second.")
     ] = 5.0,
@@ -111,11 +117,18 @@ def replay(
         raise Complaint("Name one JOB, or give --all.", hint="stepwell dead-letters replay JOB")
     with find_platform().client() as client:
         if job is None:
-            wanted = {"agent": agent, "error_class": chosen_class, "fingerprint": fingerprint}
+            wanted = {
+                "agent": agent,
+                "error_class": chosen_class,
+                "fingerprint": fingerprint,
+                "dependency": dependency,
+            }
             _replay_all(client, wanted, per_second, is_sure=is_sure, as_json=as_json)
             return
-        if agent is not None or fingerprint is not None:
-            raise Complaint("--agent and --fingerprint go with --all; one JOB needs no choosing.")
+        if (agent, fingerprint, dependency) != (None, None, None):
+            raise Complaint(
+                "--agent, --fingerprint and --dependency go with --all; one JOB needs no choosing."
+            )
         urgency = _read_urgency(chosen_class)
         made = client.replay(find_letter_id(client, job), job_class=urgency)
     if as_json:

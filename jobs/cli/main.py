@@ -7,6 +7,7 @@ Data goes to standard output, talk to standard error; `--json` makes the data JS
          a dry replay decided otherwise
     2    wrong usage, or the input was refused: nothing was created
     3    the platform cannot be reached
+    75   there is no room now: nothing was created, and the same command may work later
     130  interrupted; a job that was being watched goes on
 """
 
@@ -19,19 +20,29 @@ from typing import Annotated
 import typer
 
 from jobs import client as stepwell
-from jobs.cli import forking, letters, pages, questions, submission, tables, watching
+from jobs.cli import (
+    dependencies,
+    forking,
+    letters,
+    pages,
+    questions,
+    queues,
+    submission,
+    tables,
+    watching,
+)
 from jobs.cli.finding import find_platform, home
 from jobs.cli.given import read_span
 from jobs.cli.ids import find_job_id, short
 from jobs.cli.options import AsJson, JobId, Urgency, WatchIt
-from jobs.cli.speech import Code, Complaint, complain, emit, out, plain, say
+from jobs.cli.speech import Code, Complaint, complain, emit, out, plain, say, span
 from store.states import JobStatus
 
 app = typer.Typer(
     name="stepwell",
     help="AI agents as durable background jobs.",
     epilog="Exit codes: 0 ok, 1 the job failed, the doctor found something, or a replay differs, "
-    "2 refused, 3 the platform cannot be reached, 130 interrupted.",
+    "2 refused, 3 the platform cannot be reached, 75 no room now, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     # A traceback with local variables would print tokens.
@@ -150,6 +161,7 @@ app.command("questions")(questions.list_questions)
 app.command()(questions.answer)
 app.command()(questions.signal)
 app.command()(forking.fork)
+app.command("dependencies")(dependencies.list_dependencies)
 app.add_typer(letters.app, name="dead-letters")
 
 
@@ -214,15 +226,7 @@ def agents(
         out.print(tables.agents_page(found, in_full=name is not None))
 
 
-@app.command()
-def queues(as_json: AsJson = False) -> None:
-    """Show what waits on each lane, and which workers are alive."""
-    with find_platform().client() as client:
-        lanes, workers = client.queues(), client.workers()
-    if as_json:
-        emit({"lanes": lanes, "workers": workers})
-    else:
-        out.print(tables.queues_page(lanes, workers))
+app.command()(queues.queues)
 
 
 @app.command()
@@ -281,6 +285,9 @@ def main() -> None:
     except Complaint as complaint:
         complain(str(complaint), complaint.hint)
         sys.exit(complaint.code)
+    except stepwell.Overloaded as refusal:
+        complain(str(refusal), f"the same again in {span(refusal.retry_after_s)}")
+        sys.exit(Code.LATER)
     except stepwell.Refused as refusal:
         complain(str(refusal), _way_out(refusal))
         sys.exit(Code.REFUSED)

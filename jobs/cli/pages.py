@@ -38,6 +38,8 @@ def job_page(
         parts += [Text("jobs it asked for", "bold"), _indented(_children(children)), Text()]
     if job["output"] is not None:
         parts += [Text("output", "bold"), _indented(_value(job["output"])), Text()]
+    if job["degraded"]:
+        parts += [Text("left out, as it was optional", "bold yellow"), _left_out(job), Text()]
     if job["error"]:
         parts += [Text("error", "bold red"), _indented(_error(job["error"])), Text()]
     asked = [each for each in waits if each["state"] == "pending" and each["kind"] in ASKING]
@@ -61,6 +63,11 @@ def hints(job: dict[str, Any], waits: list[dict[str, Any]]) -> Iterator[str]:
     if job["status"] == "failed":
         yield f"stepwell dead-letters replay {name}   go on from the failed step, as a new job"
     yield f"stepwell show {name} --json            everything that was recorded"
+
+
+def _left_out(job: dict[str, Any]) -> Padding:
+    told = [f"- {each['seq']}  {each['name']}: {each['why']}" for each in job["degraded"]]
+    return _indented(_value("\n".join(told)))
 
 
 def _waits(waits: list[dict[str, Any]]) -> RenderableType:

@@ -29,6 +29,8 @@ class Code(IntEnum):
     FAILED = 1
     REFUSED = 2
     UNREACHABLE = 3
+    # EX_TEMPFAIL of sysexits.h: the same command may work later.
+    LATER = 75
     INTERRUPTED = 130
 
 

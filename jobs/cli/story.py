@@ -98,6 +98,8 @@ class Story:
                 return None
             case "completed":
                 step.state, step.ms = "completed", data.get("ms")
+                if data.get("outcome") == "degraded":
+                    return f"! {title}  {span(step.took_s)}  left out: {_left_out(data)}"
                 if data.get("outcome", "success") != "success":
                     return f"! {title}  {span(step.took_s)}  said no, and the model was told"
                 return f"✓ {title}  {span(step.took_s)}"
@@ -176,6 +178,12 @@ def _cause(data: dict[str, Any]) -> str:
     if isinstance(error, dict):
         return one_line(error.get("message") or error.get("class") or "", MESSAGE_CHARS_MAX)
     return one_line(error or "no reason was recorded", MESSAGE_CHARS_MAX)
+
+
+def _left_out(data: dict[str, Any]) -> str:
+    told = data.get("degraded")
+    why = told.get("why") if isinstance(told, dict) else None
+    return one_line(why or "it was optional", MESSAGE_CHARS_MAX)
 
 
 def _when(until: object) -> str:

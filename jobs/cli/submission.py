@@ -22,7 +22,7 @@ from rich.progress import (
 
 from jobs.cli.given import read_object, refuse_what_is_not_json
 from jobs.cli.speech import Complaint, err, plain, say, size
-from jobs.client import Client, Refused
+from jobs.client import Client, Overloaded, Refused
 
 # The id of no dataset: what a trial names where the upload will be.
 NO_DATASET = "00000000-0000-0000-0000-000000000000"
@@ -138,6 +138,8 @@ def _ask(
             idempotency_key=None if is_trial else wish.idempotency_key,
             dry_run=is_trial,
         )
+    except Overloaded:
+        raise
     except Refused as refusal:
         raise Complaint(str(refusal), hint=_way_out(refusal, wish)) from None
 

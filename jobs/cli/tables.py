@@ -161,31 +161,6 @@ def agents_page(agents: list[dict[str, Any]], *, in_full: bool) -> Group:
     return Group(*parts[:-1]) if parts else Group(Text("No agents are served here.", "dim"))
 
 
-def queues_page(lanes: dict[str, Any], workers: list[dict[str, Any]]) -> Group:
-    """Lanes with what waits on them, and the workers that are alive."""
-    waiting = _table()
-    waiting.add_column("lane", no_wrap=True)
-    waiting.add_column("waiting", justify="right")
-    waiting.add_column("", ratio=1)
-    for lane in lanes["data"]:
-        waiting.add_row(lane["name"], f"{lane['waiting']:,}", "")
-    alive = _table()
-    for title in ("worker", "name", "work", "slots", "state", "since", "last beat"):
-        alive.add_column(title, no_wrap=True)
-    for worker in workers:
-        alive.add_row(
-            short(worker["id"]),
-            one_line(worker["name"], 40),
-            worker["work"],
-            str(worker["slots"]),
-            worker["state"],
-            ago(worker["started_at"]),
-            f"{span(worker['silent_s'])} ago",
-        )
-    nobody = Text("No worker is alive: nothing will be done until one starts.", "red")
-    return Group(waiting, Text(), alive if workers else nobody)
-
-
 def _first(agent: Mapping[str, Any]) -> str:
     lines = plain(agent["description"] or "").strip().splitlines()
     return lines[0] if lines else ""

@@ -10,6 +10,7 @@ are plain dictionaries, exactly the JSON the API answers.
 
     StepwellError
     ├── Refused         the platform answered, and said no: `.problem` tells why; correct and retry
+    │   └── Overloaded  it has no room now: ask again after `.retry_after_s` seconds
     ├── Unreachable     nothing answered, or it said "not now": wait and try again
     └── NotFinished     `wait` ran out of its time; the job goes on
 
@@ -19,12 +20,13 @@ Nothing is sent twice by itself but the event stream, which may be read any numb
 from __future__ import annotations
 
 from .client import ENDED, Client
-from .errors import NotFinished, Refused, Shape, StepwellError, Unreachable
+from .errors import NotFinished, Overloaded, Refused, Shape, StepwellError, Unreachable
 
 __all__ = [
     "ENDED",
     "Client",
     "NotFinished",
+    "Overloaded",
     "Refused",
     "Shape",
     "StepwellError",

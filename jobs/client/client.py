@@ -70,6 +70,7 @@ class Client(Decisions):
 
         Raises:
             Refused: unknown agent or model, or an input that does not fit the agent.
+            Overloaded: there is no room now; ask again after its `retry_after_s` seconds.
             Unreachable: nobody knows whether it was accepted; a key makes asking again safe.
         """
         asked = {"model": model, "class": job_class, "deadline_s": deadline_s}
@@ -235,12 +236,21 @@ class Client(Decisions):
         return list(self._connection.ask("GET", "/v1/agents")["data"])
 
     def queues(self) -> Shape:
-        """How many messages wait on each lane."""
+        """What lies on each lane, what waits behind it and how long, the level, and refusals."""
         return self._connection.ask("GET", "/v1/queues")
 
     def workers(self) -> list[Shape]:
         """The worker processes that are alive."""
         return list(self._connection.ask("GET", "/v1/workers")["data"])
+
+    def dependencies(self) -> list[Shape]:
+        """What agents call outside, by name, each with how the gate before it stands."""
+        return list(self._connection.ask("GET", "/v1/dependencies")["data"])
+
+    def what_if(self, name: str, factor: float) -> Shape:
+        """What would happen if that dependency took `factor` times as long, in `sentences` too."""
+        asked = {"name": name, "factor": factor}
+        return self._connection.ask("GET", "/v1/dependencies/what-if", params=asked)
 
     def ready(self) -> Shape:
         """Whether the platform can work; raises Unreachable when it cannot."""

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from .errors import Refused, Shape, Unreachable
+from .errors import Overloaded, Refused, Shape, Unreachable
 
 PAGE = 200
+# The problems that say "not now, but then".
+NOT_NOW = frozenset({"temporary-reduced-capacity", "quota-exceeded"})
 
 
 class Connection:
@@ -68,6 +70,8 @@ class Connection:
         if answer.is_success:
             return
         problem = _problem_of(answer)
+        if problem.get("code") in NOT_NOW:
+            raise Overloaded(problem, _retry_after_s(answer, problem))
         if answer.status_code in (502, 503, 504):
             raise Unreachable(str(problem.get("detail") or problem.get("title")))
         raise Refused(problem)
@@ -124,6 +128,12 @@ def _problem_of(answer: httpx.Response) -> Shape:
     if not isinstance(problem, dict):
         return {"status": answer.status_code, "title": answer.reason_phrase, "code": ""}
     return {"status": answer.status_code, **problem}
+
+
+def _retry_after_s(answer: httpx.Response, problem: Shape) -> float:
+    """What the header says, in seconds; the body's figure where a proxy has taken it away."""
+    said = answer.headers.get("Retry-After", "")
+    return float(said) if said.isdigit() else float(problem.get("retry_after_s") or 1.0)
 
 
 def given(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,10 +74,17 @@ class Decisions:
         agent: str | None = None,
         error_class: str | None = None,
         fingerprint: str | None = None,
+        dependency: str | None = None,
         limit: int = 50,
     ) -> list[Shape]:
         """Jobs that were given up, the newest first, at most `limit` of them."""
-        asked = {"state": state, "agent": agent, "class": error_class, "fingerprint": fingerprint}
+        asked = {
+            "state": state,
+            "agent": agent,
+            "class": error_class,
+            "fingerprint": fingerprint,
+            "dependency": dependency,
+        }
         return self._connection.collect("/v1/dead-letters", asked, limit=limit, last="job_id")
 
     def dead_letter(self, job_id: str) -> Shape:
@@ -101,6 +108,7 @@ class Decisions:
         agent: str | None = None,
         error_class: str | None = None,
         fingerprint: str | None = None,
+        dependency: str | None = None,
         per_s: float = 5.0,
         limit: int = 10_000,
     ) -> Shape:
@@ -108,7 +116,12 @@ class Decisions:
 
         Returns how many that were, as `planned`; the oldest have their turn first.
         """
-        asked = {"agent": agent, "class": error_class, "fingerprint": fingerprint}
+        asked = {
+            "agent": agent,
+            "class": error_class,
+            "fingerprint": fingerprint,
+            "dependency": dependency,
+        }
         body = {"per_s": per_s, "limit": limit, **given(asked)}
         return self._connection.ask("POST", "/v1/dead-letters/replay", json=body)
 

@@ -21,6 +21,18 @@ class Refused(StepwellError):
         super().__init__(str(problem.get("detail") or problem.get("title") or "refused"))
 
 
+class Overloaded(Refused):
+    """The platform has no room for it now, or this tenant has its share of it waiting already.
+
+    Nothing was created. After `retry_after_s` seconds the same request will be taken; until then,
+    asking again only costs both sides.
+    """
+
+    def __init__(self, problem: Shape, retry_after_s: float) -> None:
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
+
+
 class Unreachable(StepwellError):
     """Nothing answered, or the platform cannot answer now."""
 

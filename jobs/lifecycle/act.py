@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, assert_never
 
 from pydantic import ValidationError
+from pydantic_ai.messages import ModelMessage
 
 from jobs.agent.agent import Agent
-from jobs.agent.model import ask
+from jobs.agent.model import Said, ask, patience_with
 from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.agent.tool import Tool, ToolContext, ToolFailed
@@ -24,10 +25,12 @@ from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
 from jobs.lifecycle.effects import begin, find_tool
 from jobs.lifecycle.errand import call_in_child, step_in_child
+from jobs.lifecycle.gateway import DEADLINE_SLACK_S
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
 from jobs.lifecycle.parking import wait_for
-from jobs.lifecycle.results import conclude_with, tool_failed
+from jobs.lifecycle.passage import Passage
+from jobs.lifecycle.results import conclude_with, given_to, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
 from store.errors import StoreError
@@ -37,23 +40,26 @@ from store.states import JobStatus, StepKind, Work
 from store.transitions import Claim, Ending, Plan
 
 PROGRESS_CHARS = 300
-# A step is given this much more than its job's deadline, so that the job is seen to be late.
-DEADLINE_SLACK_S = 0.1
 
 
 class LimitReached(StepwellError):
     """The job used up what its agent allows it."""
 
 
-def act(held: Claim, program: Program, house: House) -> Acted | Park:
-    """Run the step. Raises whatever the model, the tool or the function raised."""
+def act(
+    held: Claim, program: Program, house: House, passage: Passage | None = None
+) -> Acted | Park:
+    """Run the step. Raises whatever the model, the tool or the function raised.
+
+    `passage` is told when its call begins and ends, where that goes through a gate.
+    """
     match program:
         case Pipeline():
-            return _run_function(held, program, house)
+            return _run_function(held, program, house, passage)
         case Agent():
             if held.kind is StepKind.MODEL:
-                return _ask_model(held, program, house)
-            return _call_tool(held, program, house)
+                return _ask_model(held, program, house, passage)
+            return _call_tool(held, program, house, passage)
         case _:
             assert_never(program)
 
@@ -73,7 +79,7 @@ def _usual_timeout_of(held: Claim, program: Program, house: House) -> float:
         # The call has its own limit; the watch is for a client that does not keep it.
         return (program.limits.model_timeout_s or house.settings.model_timeout_s) + 10.0
     tool = find_tool(held, program)
-    return 60.0 if tool is None else tool.timeout_s
+    return 60.0 if tool is None else tool.limit_s
 
 
 def may_ride(plan: Plan, program: Program) -> bool:
@@ -90,15 +96,12 @@ def may_ride(plan: Plan, program: Program) -> bool:
 # --- a model call ---------------------------------------------------------------------------------
 
 
-def _ask_model(held: Claim, agent: Agent, house: House) -> Acted:
+def _ask_model(held: Claim, agent: Agent, house: House, passage: Passage | None) -> Acted:
     steps = _settled_before(held, house)
     _check_limits(agent, steps)
     asked = agent.input_type.model_validate(held.job_input)
     transcript = write_transcript(agent, asked, steps)
-    with house.models.borrow(agent, held.model) as model:
-        said = house.loop.run(
-            ask(model, agent, transcript, house.settings), timeout_of(held, agent, house)
-        )
+    said = _ask(held, agent, transcript, house, passage)
     turn = read_turn(agent, said.response)
     match turn:
         case Calls(calls):
@@ -122,6 +125,32 @@ def _ask_model(held: Claim, agent: Agent, house: House) -> Acted:
             )
         case _:
             assert_never(turn)
+
+
+def _ask(
+    held: Claim,
+    agent: Agent,
+    transcript: list[ModelMessage],
+    house: House,
+    passage: Passage | None,
+) -> Said:
+    """The one call that is made of the model."""
+    patience = patience_with(
+        agent,
+        house.settings,
+        first_token_s=None if passage is None else passage.granted.first_token_s,
+        total_s=None if passage is None else passage.granted.total_s,
+        left_s=held.deadline_in_s,
+    )
+    with house.models.borrow(agent, held.model) as model:
+        if passage is not None:
+            passage.begin()
+        said = house.loop.run(
+            ask(model, agent, transcript, house.settings, patience), timeout_of(held, agent, house)
+        )
+        if passage is not None:
+            passage.end(said.first_s)
+    return said
 
 
 def _settled_before(held: Claim, house: House) -> list[CheckpointRow]:
@@ -153,7 +182,7 @@ def _plan_call(agent: Agent, call: Call) -> Plan:
 # --- a tool call ----------------------------------------------------------------------------------
 
 
-def _call_tool(held: Claim, agent: Agent, house: House) -> Acted | Park:
+def _call_tool(held: Claim, agent: Agent, house: House, passage: Passage | None) -> Acted | Park:
     tool = agent.find_tool(held.input["tool"])
     if tool is None:
         names = ", ".join(each.name for each in agent.tools) or "none"
@@ -170,21 +199,30 @@ def _call_tool(held: Claim, agent: Agent, house: House) -> Acted | Park:
         limit_s = timeout_of(held, agent, house)
         call = partial(call_in_child, tool, context, held.input["args"], timeout_s=limit_s)
     try:
-        returned = _run(held, tool, agent, house, call)
+        returned = _run(held, tool, agent, house, call, passage)
         return _follow(held, agent, returned, house)
     except (ToolFailed, Refused) as error:
         return tool_failed(agent, str(error))
 
 
 def _run(
-    held: Claim, tool: Tool | None, program: Program, house: House, call: Callable[[], Any]
+    held: Claim,
+    tool: Tool | None,
+    program: Program,
+    house: House,
+    call: Callable[[], Any],
+    passage: Passage | None,
 ) -> Any:
     """Make the call, its effect begun under the fence; a coroutine is awaited on the loop."""
     if tool is not None:
         begin(held, tool, house)
+    if passage is not None:
+        passage.begin()
     returned = call()
     if inspect.isawaitable(returned):
         returned = house.loop.run(_awaited(returned), timeout_of(held, program, house))
+    if passage is not None:
+        passage.end()
     return returned
 
 
@@ -198,16 +236,18 @@ def _follow(held: Claim, program: Program, returned: Any, house: House) -> Acted
 # --- a function of a pipeline ---------------------------------------------------------------------
 
 
-def _run_function(held: Claim, pipeline: Pipeline, house: House) -> Acted | Park:
+def _run_function(
+    held: Claim, pipeline: Pipeline, house: House, passage: Passage | None
+) -> Acted | Park:
     position = held.input["position"]
     context = _context(held, pipeline, house)
-    value = context.input.model_dump(mode="json") if position == 0 else held.parent_output
+    value = given_to(held, pipeline, context.input)
     tool = pipeline.tool_at(position)
     call = partial(pipeline.call, position, context, value)
     if tool is not None and tool.process:
         limit_s = timeout_of(held, pipeline, house)
         call = partial(step_in_child, tool, context, value, timeout_s=limit_s)
-    return _follow(held, pipeline, _run(held, tool, pipeline, house, call), house)
+    return _follow(held, pipeline, _run(held, tool, pipeline, house, call, passage), house)
 
 
 # --- what tools and functions are given -----------------------------------------------------------

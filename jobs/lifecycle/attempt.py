@@ -8,7 +8,9 @@ When exactly one step follows, is usually quick, and the quantum lasts, it is cl
 statement and run here. Otherwise the bell is rung for it.
 
 A claim without an answer is dropped, as the bell rings again; a result is held on to (settling.py).
-A call that may have happened already is never made again without a word (effects.py).
+A call that may have happened already is never made again without a word (effects.py). What calls
+something outside goes through the gate of that, which may send it back (gateway.py). What is
+optional is left out when it fails, when it would have to wait, or when there is too much to do.
 """
 
 from __future__ import annotations
@@ -25,12 +27,40 @@ from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.errors import UnknownAgent
 from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
-from jobs.lifecycle.effects import Stopping, find_out, find_tool, is_in_doubt, is_repeatable
+from jobs.lifecycle.effects import (
+    Stopping,
+    find_out,
+    find_tool,
+    is_in_doubt,
+    is_optional,
+    is_repeatable,
+)
+from jobs.lifecycle.gateway import (
+    DEADLINE_SLACK_S,
+    WAITING,
+    Shut,
+    blame,
+    come_back,
+    dependency_of,
+    is_parked_on_limit,
+    leave_overdue,
+    park_limited,
+    through,
+    within_budget,
+)
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
 from jobs.lifecycle.parking import given_up, is_gone, resume, review_gone, review_version
-from jobs.lifecycle.results import tool_failed
-from jobs.lifecycle.settling import hand_back, next_claim, park, ring_again, ring_for, settle
+from jobs.lifecycle.results import left_out, tool_failed
+from jobs.lifecycle.settling import (
+    hand_back,
+    next_claim,
+    park,
+    ring_again,
+    ring_for,
+    settle,
+    try_again,
+)
 from jobs.lifecycle.stopping import Stopped, stoppably
 from jobs.lifecycle.verdicts import (
     Decided,
@@ -133,7 +163,8 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
 def perform(held: Claim, program: Program, house: House) -> Outcome:
     """What the step comes to: by what is known without acting, or else by acting."""
     try:
-        return foresee(held, program, house) or try_to_act(held, program, house)
+        outcome = foresee(held, program, house) or try_to_act(held, program, house)
+        return spare(outcome, held, program)
     except Unreachable as error:
         # Nothing was tried, so this is no failed try, and a call in doubt stays in doubt.
         return HandBack(UNREACHABLE_WAIT_S, "store_unreachable", str(error))
@@ -154,6 +185,18 @@ def foresee(held: Claim, program: Program, house: House) -> Outcome | None:
     )
 
 
+def spare(outcome: Outcome, held: Claim, program: Program) -> Outcome:
+    """The outcome; of an optional step that broke or would have to wait, that it is left out."""
+    match outcome:
+        case Broke(verdict) if is_optional(held, program):
+            why = verdict.message if isinstance(verdict, TellModel) else verdict.error["message"]
+            return left_out(held, program, why)
+        case HandBack(_, reason, why) if reason == WAITING and is_optional(held, program):
+            return left_out(held, program, why)
+        case _:
+            return outcome
+
+
 def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park | None:
     """What came of a call that an earlier claim began, and nobody has told of since."""
     return find_out(held, program, "It was begun, and what came of it was never recorded.", house)
@@ -161,8 +204,20 @@ def find_out_lost(held: Claim, program: Program, house: House) -> Acted | Park |
 
 def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
     """Act; whatever is raised is turned into a verdict."""
+    began = perf_counter()
     try:
-        return stoppably(act, held, program, house)
+        if is_optional(held, program) and house.level(held.tenant_id) > 0:
+            return left_out(held, program, "There is more to do than the platform can.")
+        dependency = dependency_of(held, program, house)
+        if dependency is None:
+            return stoppably(act, held, program, house)
+        timeout_s = timeout_of(held, program, house)
+        with through(dependency, held, program, house, timeout_s) as passage:
+            return stoppably(act, held, program, house, passage)
+    except Shut as shut:
+        if is_optional(held, program):
+            house.gates.step_out(shut.refused)
+        return come_back(shut, held, house)
     except Stopped as stopped:
         return HandBack(0.0, "queued", str(stopped))
     except LimitReached as error:
@@ -179,7 +234,17 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
             # Where it was raised only helps with what nobody expected.
             exc_info=classify(error) is ErrorClass.BUG,
         )
+        if is_parked_on_limit(error, held, program):
+            return park_limited(error, held, program, house)
+        if is_too_late(held, perf_counter() - began) and is_repeatable(held, program):
+            return HandBack(DEADLINE_SLACK_S, "deadline", "The job's deadline passed meanwhile.")
         return clear_up(judge_error(error, held, program, house), held, program, house)
+
+
+def is_too_late(held: Claim, lasted_s: float) -> bool:
+    """Whether the job's deadline has passed, so that it ends by that, whatever the step came to."""
+    left_s = held.deadline_in_s
+    return left_s is not None and lasted_s + DEADLINE_SLACK_S >= left_s
 
 
 def clear_up(
@@ -194,13 +259,14 @@ def clear_up(
 
 def judge_error(error: BaseException, held: Claim, program: Program, house: House) -> Verdict:
     """What to do about this error of this step."""
-    return judge(
+    verdict = judge(
         error,
         tries=held.attempts,
         is_repeatable=is_repeatable(held, program),
         is_tool=isinstance(program, Agent) and find_tool(held, program) is not None,
         draw=house.draw,
     )
+    return within_budget(verdict, error, held, program, house)
 
 
 def poisonous(losses: int) -> GiveUp:
@@ -221,8 +287,8 @@ def conclude(
             refusal = conclude_parked(held, program, wait, house)
             if refusal is not None:
                 return conclude(held, program, refusal, took_ms, spent_ms, house)
-        case HandBack(delay_s, reason, why):
-            hand_back(held, house, delay_s, reason, why)
+        case HandBack(delay_s, reason, why, note, is_undone):
+            hand_back(held, house, delay_s, reason, why, note=note, is_undone=is_undone)
         case Broke(verdict):
             told = conclude_broken(held, program, verdict, event, house)
             if told is not None:
@@ -242,9 +308,12 @@ def conclude_acted(
 ) -> Claim | None:
     """Commit the step with what follows; the next one when it rides along."""
     rides = rides_along(outcome.plan, program, spent_ms, house)
+    event = event | {"outcome": outcome.outcome}
+    if outcome.left_out is not None:
+        event["degraded"] = {"seq": held.seq, "name": held.name, "why": outcome.left_out}
     settlement = Settlement(
         StepState.COMMITTED,
-        event | {"outcome": outcome.outcome},
+        event,
         output=outcome.output,
         usage=outcome.usage,
         plan=outcome.plan,
@@ -282,9 +351,9 @@ def conclude_broken(
     """Try again later, or end the job; a failed call that the model is told of is a done step."""
     match verdict:
         case Retry(delay_s, error):
-            hand_back(held, house, delay_s, "retry_scheduled", error)
+            try_again(held, house, delay_s, error)
         case GiveUp(error, reason):
-            give_up(held, error, reason, event, house)
+            give_up(held, blame(error, reason, held, program, house), reason, event, house)
         case TellModel(message):
             # Only an agent's tool is ever told of, and an agent's tool step joins its siblings.
             return tool_failed(program, message)  # type: ignore[arg-type]
@@ -320,9 +389,10 @@ def give_up_overdue(running: Running, house: House) -> None:
     log.warning("step overstays", job=str(held.job_id), step=held.seq, name=held.name)
     with ending_on_bug(held, house):
         program = house.registry.find(held.agent)
+        leave_overdue(held, house)
         error = TimeoutError(f"{held.name} took longer than it may.")
         verdict = judge_error(error, held, program, house)
-        outcome = clear_up(verdict, held, program, house, is_over=False)
+        outcome = spare(clear_up(verdict, held, program, house, is_over=False), held, program)
         took_ms = timeout_of(held, program, house) * 1000
         # Its quantum is long over, so nothing rides along.
         conclude(held, program, outcome, took_ms, float("inf"), house)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.app import create_app
 from broker.depth import Gauge
+from broker.gates import Gates
 from broker.publish import Bell
 from broker.settings import BrokerSettings
 from jobs.agent.registry import Registry
+from jobs.lifecycle.admission import Tally
+from jobs.lifecycle.limits import Limits
 from jobs.settings import Settings
 from store.doors import Doors
 from store.settings import StoreSettings
@@ -16,13 +19,16 @@ from store.settings import StoreSettings
 
 @dataclass(frozen=True)
 class Desk:
-    """The store, the bell and the agents, as one process that takes jobs in sees them."""
+    """The store, the bell, the gates and the agents, as a process that takes jobs in sees them."""
 
     settings: Settings
     doors: Doors
     bell: Bell
     gauge: Gauge
+    gates: Gates
     registry: Registry
+    limits: Limits = field(default_factory=Limits)
+    tally: Tally = field(default_factory=Tally)
 
     @classmethod
     def open(
@@ -39,9 +45,10 @@ class Desk:
             doors=Doors(store or StoreSettings()),
             bell=Bell(create_app(broker)),
             gauge=Gauge(broker),
+            gates=Gates(broker),
             registry=Registry.load(settings.agents),
         )
 
     def close(self) -> None:
-        for opened in (self.doors, self.bell, self.gauge):
+        for opened in (self.doors, self.bell, self.gauge, self.gates):
             opened.close()

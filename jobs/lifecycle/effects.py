@@ -66,6 +66,14 @@ def is_repeatable(held: Claim, program: Program) -> bool:
     return tool is None or tool.idempotency != "none"
 
 
+def is_optional(held: Claim, program: Program) -> bool:
+    """Whether the job can do without what this step calls."""
+    if not program.has_optional:
+        return False
+    tool = find_tool(held, program)
+    return tool is not None and tool.optional
+
+
 def begin(held: Claim, tool: Tool, house: House) -> None:
     """Mark that the effect begins now, or raise `Stopping` or `NotBegun`.
 

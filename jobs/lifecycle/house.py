@@ -7,17 +7,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from uuid import UUID
 
+from broker.gates import Gates
 from broker.publish import Bell
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
 from jobs.lifecycle.loop import Loop
 from jobs.lifecycle.pace import Pace
+from jobs.lifecycle.passage import Passage
 from jobs.lifecycle.watch import Watch
 from jobs.settings import Settings
+from store import load
 from store.doors import Doors
+from store.errors import Unreachable
 from store.states import Work
+
+# How long a level is believed before it is read again, and how old it may be to count at all.
+LEVEL_READ_EVERY_S, LEVEL_AGE_MAX_S = 1.0, 30.0
+
+
+# A job, a step of it, and the epoch of the claim that makes the call.
+CallKey = tuple[UUID, int, int]
 
 
 @dataclass
@@ -33,12 +45,38 @@ class House:
     models: Models
     loop: Loop
     pace: Pace
+    gates: Gates
     watch: Watch = field(default_factory=Watch)
+    # The calls that are on their way through a gate.
+    passages: dict[CallKey, Passage] = field(default_factory=dict)
     # Set while this incarnation is believed; cleared when it cannot beat, or is leaving.
     may_claim: Event = field(default_factory=Event)
     # Set when a claim or commit got no answer, so that nobody knows what this incarnation holds.
     is_doubtful: Event = field(default_factory=Event)
     draw: random.Random = field(default_factory=random.SystemRandom)
+
+    _level: int = 0
+    _level_read_at: float = float("-inf")
+
+    def level(self, tenant_id: UUID) -> int:
+        """How short of room the platform is, from 0 to 3, as of about a second ago.
+
+        Nobody knows while Postgres is away, or nobody has counted lately: then it is 0. Threads may
+        race on it: the level is read once more.
+        """
+        if monotonic() - self._level_read_at > LEVEL_READ_EVERY_S:
+            self._level_read_at = monotonic()
+            self._level = self._read_level(tenant_id)
+        return self._level
+
+    def _read_level(self, tenant_id: UUID) -> int:
+        try:
+            with self.doors.as_tenant(tenant_id) as tx:
+                found = load.read(tx)
+        except Unreachable:
+            return 0
+        is_fresh = found.measured_age_s is not None and found.measured_age_s < LEVEL_AGE_MAX_S
+        return found.level if is_fresh else 0
 
     @cached_property
     def cache(self) -> Path:

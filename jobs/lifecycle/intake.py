@@ -1,16 +1,18 @@
 """Intake: the only door in. A job is checked, stored with its first step, and rung for.
 
 Everything that can be wrong with a request is found before anything is written; the job and its
-first step then appear in one transaction. The bell is rung after it, when the lane has room; when
-it has not, or Redis is away, the dispatch round rings later.
+first step then appear in one transaction. The bell is rung after it, when nobody of its class waits
+and the lane has room; otherwise, or when Redis is away, the dispatch round rings in its turn.
+
+What there is no room for (see admission.py) is refused before it exists, and leaves an audit line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -21,11 +23,17 @@ from broker.lanes import lane_of
 from jobs.agent.agent import Agent
 from jobs.agent.model import check_model_name
 from jobs.agent.registry import Program
-from jobs.errors import IdempotencyMismatch, InvalidInput, UnknownModel
+from jobs.errors import IdempotencyMismatch, InvalidInput, Overloaded, OverQuota, UnknownModel
+from jobs.lifecycle import admission
+from jobs.lifecycle.admission import WELCOME_EARLY_S as EARLY_S
+from jobs.lifecycle.admission import WELCOME_LATE_S as LATE_S
+from jobs.lifecycle.admission import Asked, Code, Refuse
 from jobs.lifecycle.desk import Desk
-from store import jobs
+from store import jobs, load
+from store.errors import NotFound
 from store.jobs import NewJob
 from store.jsonb import keepable
+from store.load import Line
 from store.rows import JobRow
 from store.states import JobClass
 
@@ -55,13 +63,17 @@ class Submitted:
 
 
 def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
-    """Take a job in. Raises a `Refused` when the caller has to change something."""
+    """Take a job in.
+
+    Raises a `Refused` when the caller has to change something; of these, `Overloaded` and
+    `OverQuota` say that it has to come back later.
+    """
     program = desk.registry.find(submission.agent)
     asked = check_input(program, submission.input)
     check_model(program, submission.model)
     first_steps = program.first_steps()
-    lane = lane_of(submission.job_class, first_steps[0].work)
-    is_rung = desk.gauge.has_room(lane)
+    work = first_steps[0].work
+    has_room = desk.gauge.has_room(lane_of(submission.job_class, work), desk.tally.depth_of(work))
     new = NewJob(
         tenant_id=tenant_id,
         id=uuid7(),
@@ -74,21 +86,83 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         idempotency_key=check_key(submission.idempotency_key),
         request_sha256=fingerprint(submission),
         first_steps=first_steps,
-        is_rung=is_rung,
         deadline_in_s=earliest(submission.deadline_s, program.deadline_s),
     )
+    created = earlier = None
     with desk.doors.as_tenant(tenant_id) as tx:
-        created = jobs.create(tx, new)
-        if created is None:
-            return Submitted(_replayed(jobs.read_by_key(tx, new.idempotency_key or ""), new), False)
-    if is_rung:
+        line = load.read_line(tx, tenant_id, new.job_class)
+        outlook = look_ahead(desk, new, line)
+        if outlook.refusal is not None and load.is_expected(
+            tx, tenant_id, new.request_sha256 or "", early_s=EARLY_S, late_s=LATE_S
+        ):
+            outlook = look_ahead(desk, new, line, is_expected=True)
+        if outlook.refusal is None:
+            new = replace(new, is_rung=has_room and outlook.is_free)
+            created = jobs.create(tx, new)
+        if created is None and new.idempotency_key is not None:
+            # Whoever asks again for a job that is there asks for nothing new.
+            earlier = jobs.find_by_key(tx, new.idempotency_key)
+    if earlier is not None:
+        return Submitted(_replayed(earlier, new), False)
+    if created is None:
+        refuse(desk, new, outlook.refusal)
+    if new.is_rung:
         desk.bell.ring(
             [
                 Envelope(tenant_id, new.id, n + 1, step.name, new.job_class, step.work)
                 for n, step in enumerate(first_steps)
             ]
         )
+    else:
+        desk.tally.add(tenant_id, new.job_class, len(first_steps))
     return Submitted(created, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether a job is taken on, and whether nobody of its class waits before it."""
+
+    refusal: Refuse | None
+    is_free: bool
+
+
+def look_ahead(desk: Desk, new: NewJob, line: Line | None, *, is_expected: bool = False) -> Outlook:
+    """What a new job would come to, behind this line."""
+    if line is None:
+        # A tenant that does not exist is refused by the tables.
+        return Outlook(None, is_free=False)
+    let = desk.tally.read(line, new.tenant_id, new.job_class)
+    asked = Asked(new.agent, new.job_class, new.deadline_in_s)
+    refusal = admission.decide(line, asked, desk.limits, let, is_expected=is_expected)
+    # Where nobody counts, nobody may be dispatching either: then the lane's room decides.
+    is_free = not admission.is_known(line) or line.its_class.waiting + let.in_class == 0
+    return Outlook(refusal, is_free)
+
+
+def refuse(desk: Desk, new: NewJob, refusal: Refuse | None) -> NoReturn:
+    """Leave the audit line, and nothing else; raise what the caller is told."""
+    if refusal is None:
+        raise NotFound(f"The job of the idempotency key {new.idempotency_key!r} has just gone.")
+    with desk.doors.as_tenant(new.tenant_id) as tx:
+        load.note_refusal(
+            tx,
+            load.Refusal(
+                tenant_id=new.tenant_id,
+                id=uuid7(),
+                job_class=new.job_class,
+                agent=new.agent,
+                code=refusal.code.value,
+                reason=refusal.reason,
+                request_sha256=new.request_sha256 or "",
+                retry_after_s=refusal.retry_after_s,
+            ),
+        )
+    desk.tally.promise(new.tenant_id, new.job_class)
+    kind = OverQuota if refusal.code is Code.QUOTA else Overloaded
+    raise kind(
+        f"{refusal.reason} Nothing was created; ask again in {refusal.retry_after_s:,.0f} s.",
+        refusal.retry_after_s,
+    )
 
 
 def check_input(program: Program, given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from store.transitions import Ending, Plan, Usage, Wait
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """The step is done. `outcome` is for people: success, failed or retried."""
+    """The step is done. `outcome` is for people: success, failed, retried or degraded.
+
+    `left_out` says why optional work was left out, where it was.
+    """
 
     output: Any
     outcome: str = "success"
@@ -19,6 +22,7 @@ class Acted:
     plan: tuple[Plan, ...] = ()
     is_joining: bool = False
     ending: Ending | None = None
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,17 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """The step is for somebody else, or for later. It costs no try."""
+    """The step is for somebody else, or for later. It costs no try.
+
+    A `note` is kept on its row until it is settled. `is_undone` says that whatever it began has
+    certainly not happened.
+    """
 
     delay_s: float
     reason: str
     why: str
+    note: dict[str, Any] | None = None
+    is_undone: bool = False
 
 
 Outcome = Acted | Broke | Park | HandBack

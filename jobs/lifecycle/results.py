@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from jobs.agent.agent import Agent
@@ -20,6 +22,8 @@ from store.transitions import Claim, Ending
 
 # How much of a large output a model still gets to see, in characters.
 PREVIEW_CHARS = 2_000
+# How much is said about why something was left out.
+WHY_CHARS = 300
 
 
 def conclude_with(held: Claim, program: Program, returned: Any, house: House) -> Acted:
@@ -35,6 +39,28 @@ def _conclude_function(held: Claim, pipeline: Pipeline, output: Any) -> Acted:
     if following is None:
         return Acted(output, ending=Ending(JobStatus.COMPLETED, output=output))
     return Acted(output, plan=(following,))
+
+
+def given_to(held: Claim, pipeline: Pipeline, asked: BaseModel | None = None) -> Any:
+    """The value that a pipeline's step is given: the job's input, or what the step before returned.
+
+    `asked` is the input as the pipeline's type, where it has been read already.
+    """
+    if held.input["position"] > 0:
+        return held.parent_output
+    return (asked or pipeline.input_type.model_validate(held.job_input)).model_dump(mode="json")
+
+
+def left_out(held: Claim, program: Program, why: str) -> Acted:
+    """An optional step that the job goes on without: the model is told, a value is handed on."""
+    why = keepable(why)[:WHY_CHARS]
+    if isinstance(program, Pipeline):
+        acted = _conclude_function(held, program, given_to(held, program))
+    else:
+        told = f"This call is optional and was left out, so go on without it. {why}"
+        output = {"outcome": "success", "content": told}
+        acted = Acted(output, plan=(program.model_step(),), is_joining=True)
+    return replace(acted, outcome="degraded", left_out=why)
 
 
 def tool_failed(agent: Agent, message: str, outcome: str = "failed") -> Acted:

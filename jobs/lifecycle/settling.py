@@ -53,21 +53,41 @@ def park(held: Claim, wait: Wait, house: House) -> Parked | None:
 
 
 def hand_back(
-    held: Claim, house: House, delay_s: float, reason: str, error: dict[str, Any] | str
+    held: Claim,
+    house: House,
+    delay_s: float,
+    reason: str,
+    why: str,
+    *,
+    note: dict[str, Any] | None = None,
+    is_undone: bool = False,
 ) -> None:
-    """Make the step ready again after a delay: a failed try when there is an error to show."""
-    is_failed_try = isinstance(error, dict)
-    if isinstance(error, str):
-        log.warning("step handed back", job=str(held.job_id), step=held.seq, reason=error)
+    """Make the step ready again after a delay, without costing it a try.
+
+    A note is kept on its row until it is settled; such a step waits, and that is no news.
+    """
+    tell = log.warning if note is None else log.debug
+    tell("step handed back", job=str(held.job_id), step=held.seq, reason=why)
+    _release(held, house, delay_s, reason, note, is_undone=is_undone)
+
+
+def try_again(held: Claim, house: House, delay_s: float, error: dict[str, Any]) -> None:
+    """Make the step ready again after a delay, as a try that failed."""
+    _release(held, house, delay_s, "retry_scheduled", error, is_failed_try=True)
+
+
+def _release(
+    held: Claim,
+    house: House,
+    delay_s: float,
+    reason: str,
+    error: dict[str, Any] | None,
+    **how: bool,
+) -> None:
     released = patiently(
         house,
         lambda connection: transitions.release(
-            connection,
-            held,
-            delay_s=delay_s,
-            is_failed_try=is_failed_try,
-            reason=reason,
-            error=error if isinstance(error, dict) else None,
+            connection, held, delay_s=delay_s, reason=reason, error=error, **how
         ),
     )
     if not released:

@@ -22,10 +22,13 @@ from jobs.web.routes import (
     artifacts,
     datasets,
     dead_letters,
+    dependencies,
     events,
     forks,
+    metrics,
     overview,
     questions,
+    queues,
     waits,
 )
 from jobs.web.routes import jobs as job_routes
@@ -76,6 +79,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(overview.health)
+    app.include_router(metrics.router)
     app.include_router(guarded_routes())
     return app
 
@@ -96,7 +100,9 @@ def guarded_routes() -> APIRouter:
         dead_letters,
         artifacts,
         datasets,
+        dependencies,
         overview,
+        queues,
     )
     for room in rooms:
         guarded.include_router(room.router)

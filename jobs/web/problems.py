@@ -1,13 +1,15 @@
 """Every no of the API in one table: which error becomes which RFC 9457 problem.
 
 A problem carries `type`, `title`, `status`, `detail`, `instance`, `code` and `request_id`, and
-where fields are wrong `errors: [{loc, msg}]`. The detail is the error's own sentence where that
-was written for the person who asks. Where it speaks of our own insides (a server's address, a
+where fields are wrong `errors: [{loc, msg}]`. One that says "not now" carries `retry_after_s`,
+which the header Retry-After says in whole seconds. The detail is the error's own sentence where
+that was written for the person who asks. Where it speaks of our own insides (a server's address, a
 login), the table says something of its own instead, and the log keeps the rest.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:stepwell:problem:"
 REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,12 @@ TABLE: Mapping[type[Exception], Problem] = {
     errors.InvalidInput: Problem(422, "invalid-input", "The input does not fit the agent"),
     errors.IdempotencyMismatch: Problem(
         422, "idempotency-mismatch", "The idempotency key belongs to another request"
+    ),
+    errors.Overloaded: Problem(
+        503, errors.Overloaded.code, "Too much waits already", type=REDUCED_CAPACITY
+    ),
+    errors.OverQuota: Problem(
+        429, errors.OverQuota.code, "Too much of this tenant waits", type=QUOTA_EXCEEDED
     ),
     errors.Refused: Problem(422, "refused", "The request was refused"),
     UnreadableDataset: Problem(422, "unreadable-dataset", "The file is not a table we can read"),
@@ -126,7 +135,8 @@ def answer(request: Request, error: Exception) -> JSONResponse:
     """The problem of this error, as a response."""
     problem = problem_of(error)
     request_id = str(request.scope.get("state", {}).get("request_id", ""))
-    if problem.status >= 500:
+    # A refusal has its audit line; under overload it must not be a line of the log, too.
+    if problem.status >= 500 and not isinstance(error, errors.NotNow):
         log.warning(
             "request.failed",
             request_id=request_id,
@@ -167,6 +177,8 @@ def body_of(problem: Problem, error: Exception, path: str, request_id: str) -> d
         "code": problem.code,
         "request_id": request_id,
     }
+    if isinstance(error, errors.NotNow):
+        body["retry_after_s"] = round(error.retry_after_s, 1)
     wrong = _fields_of(error)
     return {**body, "errors": wrong} if wrong else body
 
@@ -202,7 +214,10 @@ def _headers_of(problem: Problem, error: Exception) -> dict[str, str]:
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="stepwell"'
-    if problem.retry_after_s is not None:
+    if isinstance(error, errors.NotNow):
+        # Its jitter is in it; rounded up, or one would come too early.
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    elif problem.retry_after_s is not None:
         # Jitter, or everybody who was refused at once comes back at once.
         most = problem.retry_after_s * 2
         headers["Retry-After"] = str(random.randint(problem.retry_after_s, most))  # noqa: S311

@@ -70,6 +70,14 @@ class Usage(BaseModel):
     cost_usd: float | None
 
 
+class LeftOut(BaseModel):
+    """An optional step that a job went on without."""
+
+    seq: int
+    name: str
+    why: str
+
+
 class Job(BaseModel):
     """A job as it stands."""
 
@@ -99,6 +107,7 @@ class Job(BaseModel):
     input: dict[str, Any]
     output: Any
     error: dict[str, Any] | None
+    degraded: list[LeftOut] = Field(description="optional steps that were left out, and why")
     usage: Usage
     steps_done: int
     outstanding: int = Field(description="steps that are planned and not settled")
@@ -131,6 +140,7 @@ class Job(BaseModel):
             input=row.input,
             output=row.output,
             error=row.error,
+            degraded=[LeftOut(**each) for each in row.degraded or ()],
             usage=Usage(
                 requests=spent.requests,
                 input_tokens=spent.input_tokens,

@@ -31,6 +31,7 @@ class DeadLetter(BaseModel):
     fingerprint: str = Field(description="the same for failures that differ in numbers and ids")
     message: str
     hint: str
+    dependency: str | None = Field(description="what the step called, where its recovery helps")
     created_at: datetime
     state: LetterState
     replay_at: datetime | None = Field(description="when a replay that was lined up is due")
@@ -56,6 +57,7 @@ class DeadLetter(BaseModel):
             fingerprint=row.fingerprint,
             message=row.message,
             hint=row.hint,
+            dependency=row.dependency,
             created_at=row.created_at,
             state=row.state,
             replay_at=row.replay_at,
@@ -84,6 +86,7 @@ class BulkReplayRequest(BaseModel):
     agent: Name | None = None
     error_class: Name | None = Field(default=None, alias="class", description="a class of errors")
     fingerprint: Name | None = None
+    dependency: Name | None = None
     per_s: float = Field(default=PER_S_DEFAULT, ge=0.1, le=100, description="jobs each second")
     limit: int = Field(default=REPLAYS_MAX, ge=1, le=REPLAYS_MAX, description="oldest first")
 

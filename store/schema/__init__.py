@@ -10,6 +10,7 @@ from __future__ import annotations
 from store.schema.artifacts import artifact_chunks, artifacts
 from store.schema.ground import SCHEMA, metadata
 from store.schema.jobs import checkpoints, events, jobs, usage
+from store.schema.load import census, load, refusals, tenant_census, turns
 from store.schema.residents import tenants, workers
 from store.schema.waits import dead_letters, signals, waits
 
@@ -17,13 +18,18 @@ __all__ = [
     "SCHEMA",
     "artifact_chunks",
     "artifacts",
+    "census",
     "checkpoints",
     "dead_letters",
     "events",
     "jobs",
+    "load",
     "metadata",
+    "refusals",
     "signals",
+    "tenant_census",
     "tenants",
+    "turns",
     "usage",
     "waits",
     "workers",

@@ -65,6 +65,8 @@ jobs = Table(
     # The job whose committed steps this one shares, and the first step it runs itself.
     Column("forked_from", Uuid),
     Column("forked_from_seq", Integer),
+    # What was left out because it was optional and slow or failing: [{"seq", "name", "why"}].
+    Column("degraded", JSONB),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_key"),
     ForeignKeyConstraint(["tenant_id"], ["stepwell.tenants.tenant_id"]),
@@ -172,12 +174,23 @@ checkpoints = Table(
     ),
     # epochs_only_grow: an effect is begun by a claim that was made.
     CheckConstraint("effect_epoch between 1 and epoch", name="effect_was_claimed"),
+    # A ready step is in one of these two: rung for, or waiting until it is.
     Index(
-        "checkpoints_ready",
+        "checkpoints_rung",
         "job_class",
         "work",
+        "rung_at",
+        postgresql_where=text("state = 'ready' and rung_at is not null"),
+    ),
+    # In the order of dispatch: what goes on before what is never begun, and tenant by tenant.
+    Index(
+        "checkpoints_waiting",
+        "job_class",
+        "work",
+        text("((parent_seq is null)::integer)"),
+        "tenant_id",
         "ready_at",
-        postgresql_where=text("state = 'ready'"),
+        postgresql_where=text("state = 'ready' and rung_at is null"),
     ),
     Index("checkpoints_running", "worker_id", postgresql_where=text("state = 'running'")),
     postgresql_with={"fillfactor": "85"},

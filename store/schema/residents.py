@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.ground import WORK, metadata, moment, word
@@ -14,7 +23,12 @@ tenants = Table(
     Column("tenant_id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     moment("created_at", default=True),
+    # How many steps of it have their turn where others have one, and how many may wait at once.
+    Column("weight", Integer, nullable=False, server_default=text("1")),
+    Column("waiting_max", Integer),
     UniqueConstraint("name"),
+    CheckConstraint("weight between 1 and 100", name="weight_is_small"),
+    CheckConstraint("waiting_max > 0", name="quota_is_positive"),
 )
 
 # One row per worker process incarnation: a new id at every start, beaten from outside the work.

@@ -143,6 +143,8 @@ dead_letters = Table(
     Column("replayed_as", Uuid),
     Column("decided_by", Text),
     moment("decided_at"),
+    # What the failing step had called, when that is something outside.
+    Column("dependency", Text),
     PrimaryKeyConstraint("tenant_id", "job_id"),
     ForeignKeyConstraint(
         ["tenant_id", "job_id"], ["stepwell.jobs.tenant_id", "stepwell.jobs.id"], ondelete="CASCADE"

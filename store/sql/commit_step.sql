@@ -10,6 +10,8 @@
 --   p_inline   the caller goes on with the only next step itself: it is born running, with epoch 1
 --   p_ending   {status, reason, output, error}: the job ends here, and its ready steps with it
 --
+-- What was left out because it was optional is in the event, and is kept on the job.
+--
 -- A cancel that was asked for meanwhile, or a deadline that has passed, wins over the plan, and takes
 -- effect when the last running step has come in. A job that fails leaves a dead letter; one that ends
 -- for whatever reason cancels the children that it still has.
@@ -47,6 +49,12 @@ begin
 
   if step.waits > 0 then
     perform stepwell.consume_wait(p_tenant, p_job, p_seq, p_epoch);
+  end if;
+
+  if p_event ? 'degraded' then
+    update stepwell.jobs j
+       set degraded = coalesce(j.degraded, '[]') || jsonb_build_array(p_event -> 'degraded')
+     where j.tenant_id = p_tenant and j.id = p_job;
   end if;
 
   if p_usage is not null then

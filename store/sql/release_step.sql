@@ -3,10 +3,11 @@
 -- p_burns says whether this was a try that failed (a retry verdict) or only a worker that is
 -- leaving (a drain): a drain must not use up the step's tries. Fenced like a commit, and like there the
 -- step is locked before its job. A try that may be repeated has had no effect that matters, so the mark
--- of its beginning goes with it.
+-- of its beginning goes with it; so it does when p_undone says that nothing has happened.
 create or replace function stepwell.release_step(
   p_tenant uuid, p_job uuid, p_seq int, p_epoch int,
-  p_delay_s double precision, p_burns boolean, p_reason text, p_error jsonb
+  p_delay_s double precision, p_burns boolean, p_reason text, p_error jsonb,
+  p_undone boolean default false
 ) returns boolean language plpgsql as $$
 declare
   job record;
@@ -20,8 +21,8 @@ begin
   update stepwell.checkpoints c
      set state = 'ready', worker_id = null, ready_at = v_until, rung_at = null,
          attempts = c.attempts + p_burns::int, error = p_error,
-         effect_epoch = case when not p_burns then c.effect_epoch end,
-         effect_started_at = case when not p_burns then c.effect_started_at end
+         effect_epoch = case when not (p_burns or p_undone) then c.effect_epoch end,
+         effect_started_at = case when not (p_burns or p_undone) then c.effect_started_at end
    where c.tenant_id = p_tenant and c.job_id = p_job and c.seq = p_seq
      and c.epoch = p_epoch and c.state || '' = 'running'
   returning c.name, c.attempts into v_name, v_attempts;

@@ -15,7 +15,7 @@ begin
     -- many families at once, and must not wait for any.
     perform from stepwell.jobs parent
       join stepwell.jobs j on j.tenant_id = parent.tenant_id and j.parent_job_id = parent.id
-     where j.tenant_id = child.tenant_id and j.id = child.id
+     where j.tenant_id = child.tenant_id and j.id = child.id and not j.parent_told
        for no key update skip locked;
     if found then
       perform stepwell.tell_parent(child.tenant_id, child.id);

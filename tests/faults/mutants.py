@@ -150,9 +150,7 @@ MUTANTS = (
         "a step that was rung once is never rung again",
         "no_orphan",
         scenes.a_message_is_lost,
-        one(
-            "take_due_steps", "(c.rung_at is null or c.rung_at <", "(c.rung_at is null and now() <>"
-        ),
+        one("take_due_steps", "if v_rung > lane.depth then", "if false then"),
     ),
     Mutant(
         "the steps of a worker that left stay with it",

@@ -17,6 +17,7 @@ from pydantic import BaseModel, EmailStr, SecretStr
 
 from broker.app import create_app as create_celery
 from broker.depth import Gauge
+from broker.gates import Gates
 from broker.publish import Bell
 from broker.settings import BrokerSettings
 from jobs.agent.agent import Agent
@@ -138,6 +139,7 @@ def serve(
             doors=doors,
             bell=Bell(create_celery(broker)),
             gauge=Gauge(broker),
+            gates=Gates(broker),
             registry=Registry(agents),
         )
 

@@ -77,7 +77,7 @@ class Server:
 # An SMTP server has no key by which it would recognise a second delivery. The Message-ID is the
 # same at every try, so a receiver may drop the double, but nothing obliges it to: a send whose
 # outcome is unknown has to be put to a person, never repeated by itself. Hence `none`.
-@tool(effect="external", idempotency="none", timeout_s=120)
+@tool(effect="external", idempotency="none", timeout_s=120, dependency="mail")
 async def send_email(
     ctx: ToolContext, subject: str, report: UUID, to: list[EmailStr] | None = None
 ) -> Receipt:

@@ -29,10 +29,11 @@ def list_dead_letters(
     agent: Words = None,
     error_class: Annotated[Words, Query(alias="class", description="a class of errors")] = None,
     fingerprint: Words = None,
+    dependency: Words = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[UUID | None, Query(description="the last job of the page above")] = None,
 ) -> Page[DeadLetter]:
-    wanted = LetterFilter(state, agent, error_class, fingerprint)
+    wanted = LetterFilter(state, agent, error_class, fingerprint, dependency)
     with desk.doors.as_tenant(tenant_id) as tx:
         rows = letters.list_newest(tx, wanted, limit=limit + 1, before=before)
     return Page(data=[DeadLetter.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
@@ -51,7 +52,9 @@ def replay_dead_letters(wanted: BulkReplayRequest, desk: TheDesk, tenant_id: The
     with desk.doors.as_tenant(tenant_id) as tx:
         planned = letters.plan_replays(
             tx,
-            LetterFilter(None, wanted.agent, wanted.error_class, wanted.fingerprint),
+            LetterFilter(
+                None, wanted.agent, wanted.error_class, wanted.fingerprint, wanted.dependency
+            ),
             versions={name: each.version for name, each in desk.registry.agents.items()},
             per_s=wanted.per_s,
             by=BY_API,

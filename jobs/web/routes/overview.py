@@ -1,4 +1,4 @@
-"""The platform itself: its agents, lanes and workers, whether it lives and whether it can work."""
+"""The platform itself: its agents and workers, whether it lives and whether it can work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jobs.agent import agent as declared
 from jobs.agent.registry import Program
 from jobs.agent.tool import Tool as DeclaredTool
 from jobs.web.asked import TheDesk, TheTenant
-from jobs.web.shapes import Agent, Lane, Page, Readiness, Tool, Worker
+from jobs.web.shapes import Agent, Page, Readiness, Tool, Worker
 from store import workers
 
 health = APIRouter(tags=["health"])
@@ -32,12 +32,6 @@ def tell_ready(desk: TheDesk) -> Readiness:
 def list_agents(desk: TheDesk, _: TheTenant) -> Page[Agent]:
     served = desk.registry.agents
     return Page(data=[_describe(served[name]) for name in sorted(served)])
-
-
-@router.get("/queues", responses={503: {}}, summary="How many messages wait on each lane")
-def list_queues(desk: TheDesk, _: TheTenant) -> Page[Lane]:
-    waiting = desk.gauge.measure()
-    return Page(data=[Lane(name=name, waiting=count) for name, count in waiting.items()])
 
 
 @router.get("/workers", summary="The workers that are alive")

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
 from broker.embedded import PrivateValkey
 from broker.settings import BrokerSettings
@@ -135,6 +136,14 @@ def stage(
         finally:
             crew.end()
             desk.close()
+
+
+@pytest.fixture(autouse=True)
+def open_gates(redis_server: PrivateValkey) -> None:
+    """No test finds a gate as the one before has left it."""
+    with Redis.from_url(redis_server.url) as client:
+        for key in client.scan_iter("stepwell:gate:*"):
+            client.delete(key)
 
 
 # --- what works -----------------------------------------------------------------------------------
@@ -264,7 +273,7 @@ def test_a_server_error_is_tried_once_more_by_the_step_alone(stage: Stage) -> No
 
 def test_a_request_that_is_wrong_is_not_repeated(stage: Stage) -> None:
     job = stage.run("too long", OVERFLOWS)
-    assert failed(job)["class"] == "rejected"
+    assert failed(job)["class"] == "context_overflow"
     assert len(stage.asked("too long")) == 1
 
 

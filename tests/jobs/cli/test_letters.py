@@ -15,7 +15,7 @@ from tests.jobs.cli.test_commands import NASTY
 from tests.jobs.parking import ERROR, advance, bear, died, submit, take
 from tests.jobs.serving import Served
 
-BUG = {"class": "bug", "message": f"it broke {NASTY}", "hint": "mend it"}
+BUG = {"class": "bug", "message": f"it broke {NASTY}", "hint": "mend it", "dependency": "crm"}
 
 
 def state_of(run: Run, job_id: UUID) -> str:
@@ -38,6 +38,7 @@ def test_letters_are_listed_newest_first_and_filtered(run: Run, served: Served) 
     for words in (
         ("--class", "bug"),
         ("--fingerprint", print_of_bug),
+        ("--dependency", "crm"),
         ("--agent", "echo", "--limit", 1),
     ):
         found = json.loads(run("dead-letters", *words, "--json").out)
@@ -141,6 +142,7 @@ def test_somebody_there_is_shown_what_it_would_be_and_asked(
         ("last", "--all"),
         ("last", "--agent", "echo"),
         ("last", "--fingerprint", "0"),
+        ("last", "--dependency", "crm"),
         ("--all", "--per-second", "0"),
         ("--all", "--per-second", "1000"),
         ("--all", "--yes", "--agent", "nobody"),

@@ -1,0 +1,135 @@
+-- enter: may this holder make a call now, and if not, when should it come back?
+--
+-- KEYS  the gate, who is in flight, who waits (by when it first asked), when each of those is due,
+--       the minutes' counts (a prefix), since when each in flight is, the names of all gates
+-- ARGV  dependency, holder, lease_s, is_first_try (0 or 1), a number drawn from 0..1, the first limit
+-- Gives answer, wait_s, reason, first_token_s, total_s; the last two are '' until they are learned.
+--
+-- The line only tells when to come back: whoever is turned away keeps its place in it by when it first
+-- asked, and a later place is a later time. A free pass goes to whoever is there to take it, because one
+-- that is kept for somebody is a call less; who is sent first is decided where the steps are dispatched.
+-- LATE_S after its time a place is forgotten.
+--
+-- A dependency that has become slow is noticed while its answers are still awaited: when at least half of
+-- the calls in flight have been out for OVERDUE_TIMES of what they took in the long run, nobody follows
+-- them. The limit itself is lowered when the answers come (leave.lua).
+local gate, flight, line, due, minutes, since, names =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local dependency, holder, lease_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local is_first, drawn, first_limit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+local KEPT_S, MINUTES_KEPT_S = 86400, 3600
+local PROBE_MAX_S, SHUT_MAX_S = 30, 720
+local OVERDUE_TIMES, OVERDUE_ENOUGH = 3, 4
+local WAIT_MIN_S, WAIT_MAX_S, JITTER = 0.1, 25, 0.2
+-- Nobody is sent away for much longer than calls take: passes come free all the time.
+local WAIT_SHORT_S, WAIT_TIMES = 0.5, 2
+local LATE_S, FORGOTTEN_AT_ONCE, LINE_MAX = 30, 100, 10000
+
+local known = redis.call('HMGET', gate, 'limit', 'closed_until', 'reason', 'probe', 'probe_until',
+                         'usual_s', 'first_timeout_s', 'total_timeout_s', 'stretch',
+                         'total_base_s')
+local limit = tonumber(known[1] or first_limit)
+local closed_until = tonumber(known[2] or 0)
+local reason, probe = known[3] or '', known[4] or ''
+local probe_until = tonumber(known[5] or 0)
+local usual_s = tonumber(known[6] or 1)
+local stretch = tonumber(known[9] or 1)
+-- A time that lies further ahead than any may was written before the clock was set back.
+if closed_until > now + SHUT_MAX_S then closed_until = 0 end
+if probe_until > now + PROBE_MAX_S then probe_until = 0 end
+
+local function tidy()
+  redis.call('ZADD', names, now, dependency)
+  redis.call('EXPIRE', names, KEPT_S)
+  if not known[1] then redis.call('HSET', gate, 'limit', first_limit) end
+  redis.call('EXPIRE', gate, KEPT_S)
+  -- Who asks has no call out: what still lies there was its worker's, and that is gone.
+  local gone = {holder}
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', flight, '-inf', now)) do gone[#gone + 1] = each end
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', flight, now + KEPT_S + 1, '+inf')) do
+    gone[#gone + 1] = each
+  end
+  for _, each in ipairs(gone) do
+    redis.call('ZREM', flight, each)
+    redis.call('ZREM', since, each)
+  end
+  local late = redis.call('ZRANGEBYSCORE', due, '-inf', now - LATE_S, 'LIMIT', 0, FORGOTTEN_AT_ONCE)
+  for _, each in ipairs(late) do
+    if each ~= holder then
+      redis.call('ZREM', due, each)
+      redis.call('ZREM', line, each)
+    end
+  end
+end
+
+local function count(what, by)
+  local minute = minutes .. ':' .. math.floor(now / 60)
+  redis.call('HINCRBY', minute, what, by)
+  redis.call('EXPIRE', minute, MINUTES_KEPT_S)
+end
+
+local function answered(answer, wait_s, why)
+  local function timeout(seconds) return seconds and tostring(tonumber(seconds) * stretch) or '' end
+  return {answer, tostring(wait_s), why, timeout(known[7]), timeout(known[8])}
+end
+
+local function let_in(answer)
+  redis.call('ZREM', line, holder)
+  redis.call('ZREM', due, holder)
+  redis.call('ZADD', flight, now + math.min(lease_s, KEPT_S), holder)
+  redis.call('ZADD', since, now, holder)
+  redis.call('EXPIRE', flight, KEPT_S)
+  redis.call('EXPIRE', since, KEPT_S)
+  count('calls', 1)
+  count('firsts', is_first)
+  return answered(answer, 0, '')
+end
+
+local function turn_away(answer, why, until_it_moves_s, at_once, each_s)
+  local place = redis.call('ZRANK', line, holder) or redis.call('ZCARD', line)
+  local turn_s = (place + 1) / (at_once or limit) * (each_s or usual_s)
+  local most_s = WAIT_MAX_S
+  if answer == 'full' then
+    most_s = math.min(most_s, math.max(WAIT_SHORT_S, WAIT_TIMES * (each_s or usual_s)))
+  end
+  local spread_s = math.max(WAIT_MIN_S, math.min(most_s, turn_s)) * (1 + JITTER * drawn)
+  local wait_s = until_it_moves_s + spread_s
+  if place < LINE_MAX then
+    redis.call('ZADD', line, 'NX', now, holder)
+    redis.call('ZADD', due, now + wait_s, holder)
+    redis.call('EXPIRE', line, KEPT_S)
+    redis.call('EXPIRE', due, KEPT_S)
+  end
+  count('turned_away', 1)
+  return answered(answer, wait_s, why)
+end
+
+tidy()
+if closed_until > now then
+  return turn_away('closed', reason, closed_until - now)
+end
+if reason ~= '' then
+  -- The time is over, but whether the other side is well again only a call can tell: one call,
+  -- and another only when that one has been silent for so long that its worker may be dead.
+  if probe ~= '' and probe ~= holder and probe_until > now then
+    return turn_away('closed', reason, math.min(usual_s, probe_until - now))
+  end
+  redis.call('HSET', gate, 'probe', holder, 'probe_until', now + math.min(lease_s, PROBE_MAX_S))
+  return let_in('probe')
+end
+local in_flight = redis.call('ZCARD', flight)
+if known[10] then
+  local overdue_s = OVERDUE_TIMES * tonumber(known[10])
+  local overdue = redis.call('ZCOUNT', since, '-inf', now - overdue_s)
+  if overdue >= OVERDUE_ENOUGH and overdue * 2 >= in_flight then
+    local oldest = redis.call('ZRANGE', since, 0, 0, 'WITHSCORES')
+    return turn_away('full', 'slow', 0, in_flight, math.max(usual_s, now - tonumber(oldest[2])))
+  end
+end
+if in_flight < math.floor(limit) then
+  return let_in('go')
+end
+return turn_away('full', 'limit', 0)
