@@ -153,17 +153,26 @@ class Gates:
         )
 
     def enter(
-        self, dependency: str, holder: str, *, lease_s: float, is_first_try: bool = True
+        self,
+        dependency: str,
+        holder: str,
+        *,
+        lease_s: float,
+        is_first_try: bool = True,
+        rank: int = 0,
     ) -> Pass:
-        """Ask for one call, or come back for it. The pass comes free by itself after `lease_s`."""
-        kinds = ("state", "flight", "line", "due", "minute", "since")
+        """Ask for one call, or come back for it. The pass comes free by itself after `lease_s`.
+
+        Where there is little room, a lower `rank` goes before a higher one; 0 is the most urgent.
+        """
+        kinds = ("state", "flight", "line", "due", "minute", "since", "ranks")
         try:
             self._give_back_what_is_owed()
             said = self._enter(
                 keys=[*(key_of(kind, dependency) for kind in kinds), NAMES],
                 args=[
                     *(dependency, holder, lease_s, int(is_first_try)),
-                    *(self._draw.random(), self._settings.gate_limit_first),
+                    *(self._draw.random(), self._settings.gate_limit_first, rank),
                 ],
             )
         except RedisError:
@@ -210,7 +219,7 @@ class Gates:
     def step_out(self, refused: Pass) -> None:
         """Give up the place in line: whoever was turned away will not come back."""
         try:
-            for kind in ("line", "due"):
+            for kind in ("line", "due", "ranks"):
                 self._redis.zrem(key_of(kind, refused.dependency), refused.holder)
         except RedisError:
             return

@@ -63,13 +63,20 @@ _COUNT_LINES = text(
         from stepwell.checkpoints c
        where c.state = 'ready' and c.rung_at is null and c.ready_at <= now()
        group by 1, 2
+    ), away as (
+      select c.tenant_id, c.job_class::text as job_class, count(*)::int as away
+        from stepwell.checkpoints c
+       where c.state = 'ready' and c.rung_at is null and c.parent_seq is null and c.epoch > 0
+         and c.ready_at > now()
+       group by 1, 2
     ), promised as (
       select r.tenant_id, r.job_class::text as job_class, count(*)::int as promised
         from stepwell.refusals r where r.come_at > now() group by 1, 2
     ), lines as (
-      select tenant_id, job_class, coalesce(waiting, 0) as waiting,
+      select tenant_id, job_class, coalesce(waiting, 0) + coalesce(away, 0) as waiting,
              coalesce(promised, 0) as promised, oldest_at
         from waiting full join promised using (tenant_id, job_class)
+                     full join away using (tenant_id, job_class)
     ), kept as (
       insert into stepwell.tenant_census as t (tenant_id, job_class, waiting, promised)
       select tenant_id, job_class, waiting, promised from lines
@@ -106,6 +113,14 @@ _COUNT_TOO_LATE = text(
        and exists (select from stepwell.checkpoints c
                     where c.tenant_id = j.tenant_id and c.job_id = j.id and c.seq = 1
                       and c.rung_at is not null)
+     group by 1
+    """
+)
+_COUNT_TURNED_AWAY = text(
+    """
+    select c.job_class::text as job_class, count(*)::int as many
+      from stepwell.checkpoints c
+     where c.state = 'ready' and c.rung_at is null and c.parent_seq is null and c.epoch > 0
      group by 1
     """
 )
@@ -306,8 +321,10 @@ def count_lines(tx: Connection, capacity: Capacity, since_s: float) -> None:
     found = {row.job_class: row for row in tx.execute(_COUNT_LINES)}
     refused = _count_refused(tx, since_s)
     late = {row.job_class: row.many for row in tx.execute(_COUNT_TOO_LATE, {"since_s": since_s})}
+    away = {row.job_class: row.many for row in tx.execute(_COUNT_TURNED_AWAY)}
     for each in JobClass:
         row = found.get(each.value)
+        away_now = away.get(each.value, 0)
         tx.execute(
             update(census)
             .where(census.c.job_class == each.value)
@@ -318,7 +335,11 @@ def count_lines(tx: Connection, capacity: Capacity, since_s: float) -> None:
                 weights=row.weights if row else 0,
                 running=sum(capacity.running.get((each, work), 0) for work in Work),
                 refused=census.c.refused + refused.get(each.value, 0),
-                started_counted=census.c.started_counted + late.get(each.value, 0),
+                turned_away=away_now,
+                # Who came back has not started: only the others have left the line.
+                started_counted=census.c.started_counted
+                + late.get(each.value, 0)
+                + (away_now - census.c.turned_away),
             )
         )
 

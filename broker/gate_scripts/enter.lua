@@ -1,22 +1,26 @@
 -- enter: may this holder make a call now, and if not, when should it come back?
 --
 -- KEYS  the gate, who is in flight, who waits (by when it first asked), when each of those is due,
---       the minutes' counts (a prefix), since when each in flight is, the names of all gates
--- ARGV  dependency, holder, lease_s, is_first_try (0 or 1), a number drawn from 0..1, the first limit
+--       the minutes' counts (a prefix), since when each in flight is, when each that waits is due by
+--       rank, the names of all gates
+-- ARGV  dependency, holder, lease_s, is_first_try (0 or 1), a number drawn from 0..1, the first limit,
+--       the rank of the holder (0 is the most urgent)
 -- Gives answer, wait_s, reason, first_token_s, total_s; the last two are '' until they are learned.
 --
 -- The line only tells when to come back: whoever is turned away keeps its place in it by when it first
 -- asked, and a later place is a later time. A free pass goes to whoever is there to take it, because one
--- that is kept for somebody is a call less; who is sent first is decided where the steps are dispatched.
--- LATE_S after its time a place is forgotten.
+-- that is kept for somebody is a call less. Only for those of a more urgent rank who are about to come is
+-- one kept, and one time in twenty not even then, so that no rank starves. Between equals, who is sent
+-- first is decided where the steps are dispatched. LATE_S after its time a place is forgotten.
 --
 -- A dependency that has become slow is noticed while its answers are still awaited: when at least half of
 -- the calls in flight have been out for OVERDUE_TIMES of what they took in the long run, nobody follows
 -- them. The limit itself is lowered when the answers come (leave.lua).
-local gate, flight, line, due, minutes, since, names =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local gate, flight, line, due, minutes, since, ranks, names =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local dependency, holder, lease_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local is_first, drawn, first_limit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local rank = tonumber(ARGV[7])
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
@@ -27,6 +31,8 @@ local WAIT_MIN_S, WAIT_MAX_S, JITTER = 0.1, 25, 0.2
 -- Nobody is sent away for much longer than calls take: passes come free all the time.
 local WAIT_SHORT_S, WAIT_TIMES = 0.5, 2
 local LATE_S, FORGOTTEN_AT_ONCE, LINE_MAX = 30, 100, 10000
+-- Far more seconds than any time has, so that each rank has a range of its own.
+local RANK, SOON_S, GRACE_S, SHARE_OF_ANY = 1e11, 0.5, 1, 0.05
 
 local known = redis.call('HMGET', gate, 'limit', 'closed_until', 'reason', 'probe', 'probe_until',
                          'usual_s', 'first_timeout_s', 'total_timeout_s', 'stretch',
@@ -60,6 +66,7 @@ local function tidy()
   for _, each in ipairs(late) do
     if each ~= holder then
       redis.call('ZREM', due, each)
+      redis.call('ZREM', ranks, each)
       redis.call('ZREM', line, each)
     end
   end
@@ -79,6 +86,7 @@ end
 local function let_in(answer)
   redis.call('ZREM', line, holder)
   redis.call('ZREM', due, holder)
+  redis.call('ZREM', ranks, holder)
   redis.call('ZADD', flight, now + math.min(lease_s, KEPT_S), holder)
   redis.call('ZADD', since, now, holder)
   redis.call('EXPIRE', flight, KEPT_S)
@@ -100,11 +108,22 @@ local function turn_away(answer, why, until_it_moves_s, at_once, each_s)
   if place < LINE_MAX then
     redis.call('ZADD', line, 'NX', now, holder)
     redis.call('ZADD', due, now + wait_s, holder)
+    redis.call('ZADD', ranks, rank * RANK + now + wait_s, holder)
+    redis.call('EXPIRE', ranks, KEPT_S)
     redis.call('EXPIRE', line, KEPT_S)
     redis.call('EXPIRE', due, KEPT_S)
   end
   count('turned_away', 1)
   return answered(answer, wait_s, why)
+end
+
+local function more_urgent()
+  local others = 0
+  for each = 0, rank - 1 do
+    local from = each * RANK + now
+    others = others + redis.call('ZCOUNT', ranks, from - GRACE_S, from + SOON_S)
+  end
+  return others
 end
 
 tidy()
@@ -129,7 +148,8 @@ if known[10] then
     return turn_away('full', 'slow', 0, in_flight, math.max(usual_s, now - tonumber(oldest[2])))
   end
 end
-if in_flight < math.floor(limit) then
+local free = math.floor(limit) - in_flight
+if free > 0 and (drawn < SHARE_OF_ANY or free > more_urgent()) then
   return let_in('go')
 end
 return turn_away('full', 'limit', 0)

@@ -38,7 +38,7 @@ from jobs.lifecycle.passage import Passage
 from jobs.lifecycle.stopping import Stopped
 from jobs.lifecycle.verdicts import OF_DEPENDENCY, Doubt, GiveUp, Retry, Verdict, as_json
 from store import checkpoints
-from store.states import StepKind
+from store.states import JobClass, StepKind
 from store.transitions import Claim
 
 # Why a job is queued whose step waits at a gate.
@@ -91,6 +91,7 @@ def through(
         f"{held.job_id}:{held.seq}",
         lease_s=timeout_s + LEASE_SLACK_S,
         is_first_try=held.attempts == 0 and held.losses == 0,
+        rank=rank_of(held),
     )
     if not granted.is_open:
         raise Shut(granted)
@@ -102,6 +103,11 @@ def through(
         _leave(held, house, came_of(error, passage), retry_after_s=retry_after_of(error))
         raise
     _leave(held, house, Came.NOTHING if passage.took_s is None else Came.OK)
+
+
+def rank_of(held: Claim) -> int:
+    """Who goes first at a gate: by class, and in a class what goes on before what begins."""
+    return 2 * list(JobClass).index(JobClass(held.job_class)) + (held.parent_seq is None)
 
 
 def leave_overdue(held: Claim, house: House) -> None:

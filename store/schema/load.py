@@ -31,6 +31,8 @@ census = Table(
     # Steps that nobody has rung for, and how long the first of them waits already.
     Column("waiting", Integer, nullable=False, server_default=ZERO),
     moment("oldest_at"),
+    # First steps that were brought to a lane and came back: turned away at a gate, for instance.
+    Column("turned_away", Integer, nullable=False, server_default=ZERO),
     Column("running", Integer, nullable=False, server_default=ZERO),
     # The tenants that have something waiting: their number, and the sum of their weights lately.
     Column("tenants", Integer, nullable=False, server_default=ZERO),

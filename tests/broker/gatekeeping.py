@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from random import Random
 from typing import Any
 
 from redis import Redis
@@ -32,8 +33,9 @@ class Keeper:
     redis: Redis
     names: Iterator[int]
 
-    def enter(self, holder: str | None = None, *, lease_s: float = LEASE_S) -> Pass:
-        return self.gates.enter(CRM, holder or f"job:{next(self.names)}", lease_s=lease_s)
+    def enter(self, holder: str | None = None, *, lease_s: float = LEASE_S, rank: int = 0) -> Pass:
+        name = holder or f"job:{next(self.names)}"
+        return self.gates.enter(CRM, name, lease_s=lease_s, rank=rank)
 
     def fill(self, number: int) -> list[Pass]:
         """So many passes, all open."""
@@ -58,7 +60,7 @@ class Keeper:
         for name in TIMES:
             if float(state.get(name, 0)):
                 self.set(**{name: float(state[name]) - seconds})
-        for kind in ("flight", "since", "line", "due"):
+        for kind in ("flight", "since", "line", "due", "ranks"):
             for holder, at in self.redis.zrange(key_of(kind, CRM), 0, -1, withscores=True):
                 self.redis.zadd(key_of(kind, CRM), {holder: at - seconds})
         results = key_of("results", CRM)
@@ -83,8 +85,8 @@ class Keeper:
 
 
 @contextmanager
-def keeping(settings: BrokerSettings) -> Iterator[Keeper]:
-    gates = Gates(settings.model_copy(update=NARROW))
+def keeping(settings: BrokerSettings, draw: Random | None = None) -> Iterator[Keeper]:
+    gates = Gates(settings.model_copy(update=NARROW), draw)
     url = settings.redis_url.get_secret_value()
     with Redis.from_url(url, decode_responses=True) as redis:
         yield Keeper(gates, redis, count(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 from threading import Lock
 from uuid import uuid4
 
@@ -186,6 +187,37 @@ def test_in_a_long_line_nobody_is_sent_away_for_much_longer_than_a_call_takes(
     keeper.fill(1)
     waits = [keeper.enter().wait_s for _ in range(20)]
     assert 5.0 < max(waits) <= 2 * 3.0 * 1.2
+
+
+class Lot(Random):
+    """Draws what it is told to."""
+
+    drawn = 0.5
+
+    def random(self) -> float:
+        return self.drawn
+
+
+def test_the_last_free_passes_are_for_the_more_urgent_who_are_about_to_come(
+    broker_settings: BrokerSettings,
+) -> None:
+    with keeping(broker_settings, lot := Lot()) as keeper:
+        narrow(keeper, 2, usual_s=0.5)
+        held = keeper.fill(2)
+        urgent = keeper.enter("urgent:1", rank=1)
+        assert urgent.answer is Answer.FULL
+        leave(keeper, held[0])
+        assert keeper.enter("batch:1", rank=4).answer is Answer.FULL
+        assert keeper.enter("batch:2", rank=1).answer is Answer.GO, "of the same rank"
+        leave(keeper, held[1])
+        lot.drawn = 0.04
+        assert keeper.enter("batch:1", rank=4).answer is Answer.GO, "one time in twenty"
+        lot.drawn = 0.5
+        keeper.redis.delete(key_of("flight", CRM))
+        assert keeper.enter("batch:3", rank=4).answer is Answer.GO, "two are free, one is wanted"
+        assert keeper.enter("batch:4", rank=4).answer is Answer.FULL
+        keeper.pass_time(3.0)
+        assert keeper.enter("batch:4", rank=4).answer is Answer.GO, "the urgent one did not come"
 
 
 def test_nothing_is_kept_for_one_that_does_not_come(keeper: Keeper) -> None:

@@ -166,6 +166,24 @@ def test_a_job_that_came_to_a_lane_too_late_has_not_started(stepper: Stepper, do
     assert count(doors)[JobClass.DEFAULT].started_per_s == pytest.approx(0.01, rel=0.1)
 
 
+def test_a_job_that_was_turned_away_at_a_gate_waits_as_before_and_has_not_started(
+    stepper: Stepper, doors: Doors
+) -> None:
+    for _ in range(3):
+        stepper.put_down()
+    count(doors)
+    worker = stepper.start_worker()
+    with doors.as_operator("test") as tx:
+        taken = due.take(tx, {(JobClass.DEFAULT, Work.WAITS): 2}, again_s=60.0)
+        load.count_starts(tx, JobClass.DEFAULT, 2, 0.0)
+    turned_away, _ = (stepper.take(step.job_id, 1, worker) for step in taken)
+    stepper.release(turned_away, delay_s=5.0, is_failed_try=False)
+    set_back(doors, measured_at=100.0)
+    found = count(doors)[JobClass.DEFAULT]
+    assert found.waiting == 2, "the one that nobody has rung for, and the one that comes again"
+    assert found.started_per_s == pytest.approx(0.01, rel=0.1)
+
+
 def test_a_class_that_has_not_started_yet_is_believed_to_get_its_guaranteed_share(
     stepper: Stepper, doors: Doors
 ) -> None:

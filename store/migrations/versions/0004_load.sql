@@ -11,6 +11,7 @@ alter table stepwell.tenants
   add constraint quota_is_positive CHECK (waiting_max > 0);
 
 CREATE INDEX checkpoints_rung ON stepwell.checkpoints (job_class, work, rung_at) WHERE state = 'ready' and rung_at is not null;
+CREATE INDEX checkpoints_turned_away ON stepwell.checkpoints (job_class, tenant_id) WHERE state = 'ready' and rung_at is null and parent_seq is null and epoch > 0;
 CREATE INDEX checkpoints_waiting ON stepwell.checkpoints (job_class, work, ((parent_seq is null)::integer), tenant_id, ready_at) WHERE state = 'ready' and rung_at is null;
 DROP INDEX stepwell.checkpoints_ready;
 -- It takes turns now. A scheduler of the version before rings for nothing any more.
@@ -20,6 +21,7 @@ CREATE TABLE stepwell.census (
   job_class stepwell.job_class NOT NULL,
   waiting INTEGER DEFAULT 0 NOT NULL,
   oldest_at TIMESTAMP WITH TIME ZONE,
+  turned_away INTEGER DEFAULT 0 NOT NULL,
   running INTEGER DEFAULT 0 NOT NULL,
   tenants INTEGER DEFAULT 0 NOT NULL,
   weights DOUBLE PRECISION DEFAULT 0 NOT NULL,
