@@ -66,8 +66,8 @@ _COUNT_LINES = text(
     ), away as (
       select c.tenant_id, c.job_class::text as job_class, count(*)::int as away
         from stepwell.checkpoints c
-       where c.state = 'ready' and c.rung_at is null and c.parent_seq is null and c.epoch > 0
-         and c.ready_at > now()
+       where c.state = 'ready' and c.rung_at is null and (c.parent_seq is null)::int = 1
+         and c.epoch > 0 and c.ready_at > now()
        group by 1, 2
     ), promised as (
       select r.tenant_id, r.job_class::text as job_class, count(*)::int as promised
@@ -120,7 +120,8 @@ _COUNT_TURNED_AWAY = text(
     """
     select c.job_class::text as job_class, count(*)::int as many
       from stepwell.checkpoints c
-     where c.state = 'ready' and c.rung_at is null and c.parent_seq is null and c.epoch > 0
+     where c.state = 'ready' and c.rung_at is null and (c.parent_seq is null)::int = 1
+       and c.epoch > 0
      group by 1
     """
 )

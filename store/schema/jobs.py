@@ -192,15 +192,6 @@ checkpoints = Table(
         "ready_at",
         postgresql_where=text("state = 'ready' and rung_at is null"),
     ),
-    # First steps that are to be begun once more.
-    Index(
-        "checkpoints_turned_away",
-        "job_class",
-        "tenant_id",
-        postgresql_where=text(
-            "state = 'ready' and rung_at is null and parent_seq is null and epoch > 0"
-        ),
-    ),
     Index("checkpoints_running", "worker_id", postgresql_where=text("state = 'running'")),
     postgresql_with={"fillfactor": "85"},
 )

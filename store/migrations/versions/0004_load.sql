@@ -11,7 +11,6 @@ alter table stepwell.tenants
   add constraint quota_is_positive CHECK (waiting_max > 0);
 
 CREATE INDEX checkpoints_rung ON stepwell.checkpoints (job_class, work, rung_at) WHERE state = 'ready' and rung_at is not null;
-CREATE INDEX checkpoints_turned_away ON stepwell.checkpoints (job_class, tenant_id) WHERE state = 'ready' and rung_at is null and parent_seq is null and epoch > 0;
 CREATE INDEX checkpoints_waiting ON stepwell.checkpoints (job_class, work, ((parent_seq is null)::integer), tenant_id, ready_at) WHERE state = 'ready' and rung_at is null;
 DROP INDEX stepwell.checkpoints_ready;
 -- It takes turns now. A scheduler of the version before rings for nothing any more.
