@@ -26,6 +26,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
         return self._kept
 
 
+# As above: a class of Kombu's.
 class Transport(redis.Transport):  # type: ignore[misc]
     """The transport that `broker.app` names."""
 

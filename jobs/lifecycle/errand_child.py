@@ -114,6 +114,7 @@ def read_context(given: dict[str, Any] | None, voice: Voice) -> ToolContext:
     from jobs.agent.tool import ToolContext
 
     if given is None:
+        # A tool that takes no context never looks at it, so its callers need not be told of None.
         return None  # type: ignore[return-value]
     return ToolContext(
         tenant_id=UUID(given["tenant_id"]),
