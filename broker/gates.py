@@ -39,6 +39,7 @@ from redis.retry import Retry
 from broker import gate_states
 from broker.errors import BrokerDown
 from broker.gate_states import NAMES, GateState, key_of
+from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,6 @@ FALLBACK_WAIT_S = 2.0
 FALLBACK_SHUT_S, FALLBACK_SHUT_MAX_S = 2.0, 600.0
 OWED_MAX = 1_000
 BUDGET_ENOUGH = 5.0
-SPENT_BY_FAILURE, EARNED_BY_SUCCESS = 1.0, 0.1
 
 
 class Answer(StrEnum):
@@ -146,11 +146,8 @@ class Gates:
         self._hearsay = _Hearsay()
         # Passes that Redis may hold and nobody uses: a lost answer, or one given back in vain.
         self._owed: deque[tuple[str, str]] = deque(maxlen=OWED_MAX)
-        scripts = files("broker") / "gate_scripts"
-        self._enter, self._leave, self._spend = (
-            self._redis.register_script((scripts / f"{name}.lua").read_text("utf-8"))
-            for name in ("enter", "leave", "spend")
-        )
+        folder = files("broker") / "gate_scripts"
+        self._scripts = Scripts(self._redis, folder, ("enter", "leave", "spend"))
 
     def enter(
         self,
@@ -168,7 +165,8 @@ class Gates:
         kinds = ("state", "flight", "line", "due", "minute", "since", "ranks")
         try:
             self._give_back_what_is_owed()
-            said = self._enter(
+            said = self._scripts.run(
+                "enter",
                 keys=[*(key_of(kind, dependency) for kind in kinds), NAMES],
                 args=[
                     *(dependency, holder, lease_s, int(is_first_try)),
@@ -190,11 +188,15 @@ class Gates:
         held: Pass,
         came: Came,
         *,
+        tenant_id: UUID | None = None,
         first_s: float | None = None,
         total_s: float | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        """Give an open pass back, and say how the call came out and what it took."""
+        """Give an open pass back, and say how the call came out and what it took.
+
+        A call that went well pays a little into the retry budget of its tenant.
+        """
         if held.is_hearsay:
             self._hearsay.leave(held.dependency, came, retry_after_s)
             return
@@ -202,8 +204,12 @@ class Gates:
         was_probe = int(held.answer is Answer.PROBE)
         told = ["" if each is None else each for each in (first_s, total_s, retry_after_s)]
         try:
-            event, reason, for_s = self._leave(
-                keys=[key_of(kind, held.dependency) for kind in kinds],
+            event, reason, for_s = self._scripts.run(
+                "leave",
+                keys=[
+                    *(key_of(kind, held.dependency) for kind in kinds),
+                    _budget_of(held.dependency, tenant_id),
+                ],
                 args=[
                     *(held.holder, came.value, was_probe, *told),
                     *(self._draw.random(), self._settings.gate_limit_max),
@@ -226,12 +232,11 @@ class Gates:
 
     def spend(self, dependency: str, tenant_id: UUID) -> bool:
         """Pay for a failed call; whether enough is left of the budget for a retry."""
-        left = self._pay(dependency, tenant_id, -SPENT_BY_FAILURE)
-        return left is not None and left > BUDGET_ENOUGH
-
-    def earn(self, dependency: str, tenant_id: UUID) -> None:
-        """A call that went well pays a little back."""
-        self._pay(dependency, tenant_id, EARNED_BY_SUCCESS)
+        try:
+            left = self._scripts.run("spend", [_budget_of(dependency, tenant_id)], [])
+        except RedisError:
+            return False
+        return float(left) > BUDGET_ENOUGH
 
     def look(self) -> list[GateState]:
         """Every gate there is, by name, for people; `BrokerDown` when Redis does not answer."""
@@ -242,13 +247,6 @@ class Gates:
 
     def close(self) -> None:
         self._redis.close()
-
-    def _pay(self, dependency: str, tenant_id: UUID, amount: float) -> float | None:
-        key = key_of("budget", f"{tenant_id}:{dependency}")
-        try:
-            return float(self._spend(keys=[key], args=[amount]))
-        except RedisError:
-            return None
 
     def _give_back_what_is_owed(self) -> None:
         while self._owed:
@@ -262,6 +260,10 @@ class Gates:
             except RedisError:
                 self._owed.append((dependency, holder))
                 raise
+
+
+def _budget_of(dependency: str, tenant_id: UUID | None) -> str:
+    return key_of("budget", f"{tenant_id}:{dependency}")
 
 
 def _read_pass(dependency: str, holder: str, said: list[str]) -> Pass:

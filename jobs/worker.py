@@ -36,6 +36,7 @@ from broker.gates import Gates
 from broker.lanes import lanes_of
 from broker.publish import Bell
 from broker.settings import BrokerSettings
+from jobs.agent.agent import Agent
 from jobs.agent.model import Models
 from jobs.agent.registry import Registry
 from jobs.errors import Misdeclared
@@ -67,14 +68,17 @@ def build_house(work: Work) -> House:
     settings, broker = Settings(), BrokerSettings()
     doors = Doors(StoreSettings())
     doors.check()
+    registry, models = Registry.load(settings.agents), Models(settings)
+    if work is Work.WAITS:
+        models.prepare(each for each in registry.agents.values() if isinstance(each, Agent))
     return House(
         settings=settings,
         work=work,
         worker_id=new_incarnation(),
         doors=doors,
         bell=Bell(create_app(broker)),
-        registry=Registry.load(settings.agents),
-        models=Models(settings),
+        registry=registry,
+        models=models,
         loop=Loop(),
         pace=Pace(settings.quantum_ms),
         gates=Gates(broker),

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, literal, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Row, literal, select, text, tuple_
 
 from store.errors import NotFound
+from store.jsonb import write_json
 from store.rows import JobRow
-from store.schema import checkpoints, events, jobs
-from store.states import JobClass, JobStatus, StepState
-from store.transitions import Plan
+from store.schema import jobs
+from store.states import JobClass, JobStatus
+from store.transitions import Plan, plans_as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,65 +35,62 @@ class NewJob:
     deadline_in_s: float | None = None
 
 
+# The job, its first steps and its first event, in one round trip.
+_CREATE = text(
+    """
+    with steps as (
+      select n::int as seq, value ->> 'kind' as kind, value ->> 'name' as name,
+             value ->> 'work' as work, value -> 'input' as input
+        from jsonb_array_elements(cast(:steps as jsonb)) with ordinality as s (value, n)
+    ), born as (
+      insert into stepwell.jobs (
+        tenant_id, id, agent, agent_version, model, job_class, origin, status, outstanding,
+        next_seq, event_seq, idempotency_key, request_sha256, input, root_id, deadline_at)
+      select :tenant, :id, :agent, :agent_version, :model, :job_class, :origin, 'queued',
+             count(*), count(*) + 1, 1, :idempotency_key, :request_sha256,
+             cast(:input as jsonb), :id,
+             now() + make_interval(secs => cast(:deadline_in_s as double precision))
+        from steps
+      on conflict (tenant_id, idempotency_key) do nothing
+      returning *
+    ), planned as (
+      insert into stepwell.checkpoints (
+        tenant_id, job_id, seq, kind, name, job_class, work, state, input, rung_at)
+      select b.tenant_id, b.id, s.seq, s.kind, s.name, b.job_class, s.work, 'ready', s.input,
+             case when :is_rung then now() end
+        from born b, steps s
+    ), told as (
+      insert into stepwell.events (tenant_id, job_id, id, type, data)
+      select b.tenant_id, b.id, 1, 'job.queued',
+             jsonb_build_object('agent', b.agent, 'class', b.job_class)
+        from born b
+    )
+    select * from born
+    """
+)
+
+
 def create(tx: Connection, new: NewJob) -> JobRow | None:
     """Store the job with its first steps, or None when its idempotency key is taken."""
-    inserted = tx.execute(
-        insert(jobs)
-        .values(
-            tenant_id=new.tenant_id,
-            id=new.id,
-            agent=new.agent,
-            agent_version=new.agent_version,
-            model=new.model,
-            job_class=new.job_class.value,
-            origin=new.origin,
-            status=JobStatus.QUEUED.value,
-            outstanding=len(new.first_steps),
-            next_seq=len(new.first_steps) + 1,
-            event_seq=1,
-            idempotency_key=new.idempotency_key,
-            request_sha256=new.request_sha256,
-            input=new.input,
-            root_id=new.id,
-            deadline_at=_in(new.deadline_in_s),
-        )
-        .on_conflict_do_nothing(index_elements=["tenant_id", "idempotency_key"])
-        .returning(jobs)
+    born = tx.execute(
+        _CREATE,
+        {
+            "tenant": new.tenant_id,
+            "id": new.id,
+            "agent": new.agent,
+            "agent_version": new.agent_version,
+            "model": new.model,
+            "job_class": new.job_class.value,
+            "origin": new.origin,
+            "idempotency_key": new.idempotency_key,
+            "request_sha256": new.request_sha256,
+            "input": write_json(new.input),
+            "steps": write_json(plans_as_json(new.first_steps)),
+            "deadline_in_s": new.deadline_in_s,
+            "is_rung": new.is_rung,
+        },
     ).one_or_none()
-    if inserted is None:
-        return None
-    first = [_first_step(new, n) for n in range(len(new.first_steps))]
-    tx.execute(insert(checkpoints).values(first))
-    tx.execute(
-        insert(events).values(
-            tenant_id=new.tenant_id,
-            job_id=new.id,
-            id=1,
-            type="job.queued",
-            data={"agent": new.agent, "class": new.job_class.value},
-        )
-    )
-    return _job(inserted)
-
-
-def _in(seconds: float | None) -> Any:
-    return None if seconds is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
-
-def _first_step(new: NewJob, n: int) -> dict[str, Any]:
-    step = new.first_steps[n]
-    return {
-        "tenant_id": new.tenant_id,
-        "job_id": new.id,
-        "seq": n + 1,
-        "kind": step.kind.value,
-        "name": step.name,
-        "job_class": new.job_class.value,
-        "work": step.work.value,
-        "state": StepState.READY.value,
-        "input": step.input,
-        "rung_at": func.now() if new.is_rung else None,
-    }
+    return None if born is None else _job(born)
 
 
 def read(tx: Connection, job_id: UUID) -> JobRow:

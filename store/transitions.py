@@ -340,10 +340,11 @@ def _usage_json(usage: Usage) -> str:
 
 
 def _plan_json(plan: tuple[Plan, ...]) -> str | None:
-    return write_json(_plans(plan)) if plan else None
+    return write_json(plans_as_json(plan)) if plan else None
 
 
-def _plans(plan: tuple[Plan, ...]) -> list[dict[str, Any]]:
+def plans_as_json(plan: tuple[Plan, ...]) -> list[dict[str, Any]]:
+    """The steps to come, as the functions of the store take them."""
     return [
         {"kind": step.kind, "name": step.name, "work": step.work, "input": step.input}
         for step in plan
@@ -374,7 +375,7 @@ def _children_json(children: tuple[NewChild, ...]) -> str | None:
                 "agent_version": child.agent_version,
                 "input": child.input,
                 "deadline_in_s": child.deadline_in_s,
-                "steps": _plans(child.steps),
+                "steps": plans_as_json(child.steps),
             }
             for child in children
         ]

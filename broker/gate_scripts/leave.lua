@@ -1,7 +1,7 @@
 -- leave: give the pass back, and let the gate learn from how the call came out.
 --
 -- KEYS  the gate, who is in flight, the minutes' counts (a prefix), the last results, the last
---       first-token times, the last total times, since when each in flight is
+--       first-token times, the last total times, since when each in flight is, the retry budget
 -- ARGV  holder, how it came (ok, failed, timed_out, rate_limited, quota, nothing), was_probe (0 or
 --       1), first_token_s, total_s, retry_after_s ('' where unknown), a number drawn from 0..1, the
 --       most that the limit may be
@@ -11,8 +11,8 @@
 -- A call that was let in before the gate was shut learns nothing new about it: whatever comes out
 -- of the same burst is one decrease of the limit and one closing. It can only make a closing longer
 -- when the other side names a later time.
-local gate, flight, minutes, results, firsts, totals, since =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local gate, flight, minutes, results, firsts, totals, since, budget =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local holder, came, was_probe = ARGV[1], ARGV[2], ARGV[3] == '1'
 local first_s, total_s, retry_after_s = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local drawn, LIMIT_MAX = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -38,6 +38,7 @@ local OPEN_S, OPEN_MAX_S = 1, 15
 local TOLD_NOTHING_S, TOLD_NOTHING_MAX_S, TOLD_MIN_S, TOLD_MAX_S = 2, 60, 1, 600
 local QUOTA_S, QUOTA_MAX_S, SHUT_MAX_S = 60, 600, 720
 local JITTER, JITTER_OF_TOLD = 0.2, 0.05
+local EARNED, BUDGET_MAX, BUDGET_KEPT_S = 0.1, 10, 3600
 
 local known = {}
 local listed = redis.call('HGETALL', gate)
@@ -170,9 +171,17 @@ local function reopen()
   return told('reopened')
 end
 
+local function earn()
+  -- Who has never failed owes nothing: a full budget is not written down.
+  local left = tonumber(redis.call('GET', budget) or BUDGET_MAX)
+  if left >= BUDGET_MAX then return end
+  redis.call('SET', budget, tostring(math.min(BUDGET_MAX, left + EARNED)), 'EX', BUDGET_KEPT_S)
+end
+
 local function came_ok()
   local word = speed()
   count('ok', 1)
+  earn()
   if word ~= 'ok' then count('slow', 1) end
   learn()
   if reason ~= '' then return decides and reopen() or told('') end

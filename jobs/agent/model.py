@@ -8,7 +8,7 @@ takes, as far as its gate has learned it, brings down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +16,7 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
+import structlog
 from httpx2 import AsyncClient, Limits, Timeout
 from pydantic_ai import direct
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
@@ -33,6 +34,8 @@ from jobs.agent.agent import Agent
 from jobs.errors import UnknownModel
 from jobs.settings import Settings
 from store.transitions import Usage
+
+log = structlog.get_logger(__name__)
 
 OFFLINE = "offline"
 OPENAI_NAMES = ("openai", "openai-chat", "openai-responses")
@@ -128,6 +131,18 @@ class Models:
             with self._lending:
                 lent.calls -= 1
 
+    def prepare(self, agents: Iterable[Agent]) -> None:
+        """Load what their calls need, which takes a while, before the first call waits for it."""
+        for agent in agents:
+            chosen = self._choose(agent, None)
+            if isinstance(chosen, Model) or chosen == OFFLINE:
+                continue
+            try:
+                with self._lending:
+                    self._find(agent, chosen)
+            except Exception as error:  # noqa: BLE001 - whatever it lacks, who calls is told
+                log.warning("model.unready", agent=agent.name, error=type(error).__name__)
+
     def dependency_of(self, agent: Agent, named_by_job: str | None) -> str | None:
         """The provider that such a call is made to; None when the model runs here."""
         chosen = self._choose(agent, named_by_job)
@@ -160,7 +175,14 @@ class Models:
             raise UnknownModel(f"No model can be made of {name!r}.") from None
 
     def _provide(self, name: str) -> Provider[Any]:
-        """The provider of that name; those we test against get a client that fits a worker."""
+        """The provider of that name, whose client tries once: what comes after is decided here."""
+        provider = self._find_provider(name)
+        if hasattr(provider.client, "max_retries"):
+            provider.client.max_retries = 0
+        return provider
+
+    def _find_provider(self, name: str) -> Provider[Any]:
+        """Those we test against get a client that fits a worker."""
         if name in OPENAI_NAMES:
             from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -241,10 +263,10 @@ async def ask(
         )
     else:
         limits = ModelSettings(
-            max_retries=0,
-            request_timeout=patience.total_s,
-            first_event_timeout=patience.first_token_s,
+            request_timeout=patience.total_s, first_event_timeout=patience.first_token_s
         )
+        if not _never_retries(model):
+            limits["max_retries"] = 0
         began = perf_counter()
         async with direct.model_request_stream(
             model, transcript, model_settings=limits, model_request_parameters=parameters
@@ -254,6 +276,11 @@ async def ask(
                     first_s = perf_counter() - began
             response = stream.get()
     return Said(response, _usage_of(response, model), first_s)
+
+
+def _never_retries(model: Model) -> bool:
+    """Whether its client was made that way: telling it so for one call makes a copy of it."""
+    return getattr(getattr(model, "client", None), "max_retries", None) == 0
 
 
 def _usage_of(response: ModelResponse, model: Model) -> Usage:

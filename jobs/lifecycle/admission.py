@@ -31,6 +31,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import inf
 from threading import Lock
+from time import monotonic
 from uuid import UUID
 
 from jobs.lifecycle.limits import Limits
@@ -54,6 +55,8 @@ OPEN_WAIT_PART, OPEN_PLACES_PART = 0.7, 0.95
 WELCOME_PART = 1.1
 WELCOME_EARLY_S, WELCOME_LATE_S = 1.0, 60.0
 RETRY_AFTER_S_MIN, JITTER_PART = 1.0, 0.2
+# What the tables say of a line is good for so long: less than the census is old anyway.
+LINE_KEPT_S, LINES_MAX = 0.1, 1_000
 # Told where nobody knows how fast the line moves.
 RETRY_AFTER_S_UNKNOWN = 10.0
 
@@ -282,3 +285,28 @@ class Tally:
     def depth_of(self, work: Work) -> int | None:
         """How many messages a lane should hold: one for each slot; None when nobody knows."""
         return self._slots.get(work) or None
+
+
+@dataclass
+class Lines:
+    """The lines as this process read them a moment ago, so that a burst does not read each again.
+
+    Safe to use from many threads; two may read the same line at once.
+    """
+
+    kept_s: float = LINE_KEPT_S
+    _found: dict[tuple[UUID, JobClass], tuple[float, Line]] = field(default_factory=dict)
+
+    def find(
+        self, tenant_id: UUID, job_class: JobClass, read: Callable[[], Line | None]
+    ) -> Line | None:
+        """What stands before a submission, `read` from the tables where it is not known."""
+        known = self._found.get((tenant_id, job_class))
+        if known is not None and monotonic() - known[0] < self.kept_s:
+            return known[1]
+        line = read()
+        if line is not None:
+            if len(self._found) >= LINES_MAX:
+                self._found = {}
+            self._found[tenant_id, job_class] = monotonic(), line
+        return line

@@ -10,7 +10,7 @@ from broker.gates import Gates
 from broker.publish import Bell
 from broker.settings import BrokerSettings
 from jobs.agent.registry import Registry
-from jobs.lifecycle.admission import Tally
+from jobs.lifecycle.admission import Lines, Tally
 from jobs.lifecycle.limits import Limits
 from jobs.settings import Settings
 from store.doors import Doors
@@ -29,6 +29,7 @@ class Desk:
     registry: Registry
     limits: Limits = field(default_factory=Limits)
     tally: Tally = field(default_factory=Tally)
+    lines: Lines = field(default_factory=Lines)
 
     @classmethod
     def open(

@@ -95,7 +95,7 @@ def through(
     )
     if not granted.is_open:
         raise Shut(granted)
-    passage = Passage(granted, timeout_s, own_haste_s(held, program))
+    passage = Passage(granted, timeout_s, own_haste_s(held, program), house.loop.late_s)
     house.passages[_key(held)] = passage
     try:
         yield passage
@@ -114,7 +114,7 @@ def leave_overdue(held: Claim, house: House) -> None:
     """Give back the pass of a call that was given up and has not come back: its thread hangs."""
     passage = house.passages.get(_key(held))
     if passage is not None:
-        _leave(held, house, Came.NOTHING if passage.is_cut_short else Came.TIMED_OUT)
+        _leave(held, house, Came.TIMED_OUT if passage.is_theirs else Came.NOTHING)
 
 
 def _leave(held: Claim, house: House, came: Came, *, retry_after_s: float | None = None) -> None:
@@ -125,12 +125,11 @@ def _leave(held: Claim, house: House, came: Came, *, retry_after_s: float | None
     house.gates.leave(
         passage.granted,
         came,
-        first_s=passage.first_s,
-        total_s=passage.took_s,
+        tenant_id=held.tenant_id,
+        first_s=passage.first_s if passage.tells(passage.first_s) else None,
+        total_s=passage.took_s if passage.tells(passage.took_s) else None,
         retry_after_s=retry_after_s,
     )
-    if came is Came.OK:
-        house.gates.earn(passage.granted.dependency, held.tenant_id)
 
 
 def _key(held: Claim) -> CallKey:
@@ -150,7 +149,7 @@ def came_of(error: BaseException, passage: Passage) -> Came:
         return Came.NOTHING
     if isinstance(error, Stopped) or is_timeout(error):
         is_telling = passage.is_overdue or not isinstance(error, Stopped)
-        return Came.TIMED_OUT if is_telling and not passage.is_cut_short else Came.NOTHING
+        return Came.TIMED_OUT if is_telling and passage.is_theirs else Came.NOTHING
     match classify(error):
         case ErrorClass.RATE_LIMITED:
             return Came.RATE_LIMITED

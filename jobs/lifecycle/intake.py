@@ -90,7 +90,9 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
     )
     created = earlier = None
     with desk.doors.as_tenant(tenant_id) as tx:
-        line = load.read_line(tx, tenant_id, new.job_class)
+        line = desk.lines.find(
+            tenant_id, new.job_class, lambda: load.read_line(tx, tenant_id, new.job_class)
+        )
         outlook = look_ahead(desk, new, line)
         if outlook.refusal is not None and load.is_expected(
             tx, tenant_id, new.request_sha256 or "", early_s=EARLY_S, late_s=LATE_S

@@ -3,6 +3,10 @@
 Model clients keep connections that belong to a loop, so a process has one for as long as it lives.
 Hundreds of slots wait on it at once; each waits in its own thread, the loop in none of them.
 
+The loop also keeps an eye on itself. A process with more to do than it can, be it here or in
+threads that hold the interpreter, comes late to everything; what it measures then says little about
+others.
+
 A call that is stopped is cancelled on the loop, and its thread waits until it has really ended:
 whoever does the step next must not meet what the coroutine still does on its way out.
 """
@@ -12,11 +16,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from threading import Thread
+from time import monotonic
 from typing import Any, TypeVar
 
 from jobs.lifecycle.stopping import Stopped, on_stop
 
 T = TypeVar("T")
+
+# How often the loop looks how late it is, and what is only a timer's own coarseness.
+LOOK_EVERY_S, COARSENESS_S = 0.1, 0.01
 
 
 class Loop:
@@ -24,6 +32,9 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._was_late_s = 0.0
+        self._look_at = monotonic() + LOOK_EVERY_S
+        self._loop.call_soon(self._look)
         self._thread = Thread(target=self._loop.run_forever, name="asyncio loop", daemon=True)
         self._thread.start()
 
@@ -41,6 +52,10 @@ class Loop:
             work.close()
             raise
 
+    def late_s(self) -> float:
+        """The seconds that the loop was late, all in all; the difference of two is of use."""
+        return self._was_late_s + self._late_now_s()
+
     def close(self) -> None:
         """Stop the loop; whatever still runs on it is cancelled."""
 
@@ -53,6 +68,14 @@ class Loop:
         self._thread.join(timeout=5.0)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _look(self) -> None:
+        self._was_late_s += self._late_now_s()
+        self._look_at = monotonic() + LOOK_EVERY_S
+        self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    def _late_now_s(self) -> float:
+        return max(0.0, monotonic() - self._look_at - COARSENESS_S)
 
 
 class _LoopCall:

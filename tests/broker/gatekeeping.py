@@ -43,7 +43,7 @@ class Keeper:
         assert [each.answer for each in held] == [Answer.GO] * number
         return held
 
-    def call(self, came: Came = Came.OK, **told: float | None) -> Pass:
+    def call(self, came: Came = Came.OK, **told: Any) -> Pass:
         """One call from beginning to end."""
         held = self.enter()
         assert held.is_open, held

@@ -280,7 +280,7 @@ def test_retries_are_allowed_while_more_than_half_of_the_budget_is_left(keeper: 
     tenant = uuid4()
     assert [keeper.gates.spend(CRM, tenant) for _ in range(6)] == [True] * 4 + [False] * 2
     for _ in range(25):
-        keeper.gates.earn(CRM, tenant)
+        keeper.call(tenant_id=tenant)
     # 4 were left, 2.5 came back, one is spent.
     assert keeper.gates.spend(CRM, tenant)
     assert not keeper.gates.spend(CRM, tenant)
@@ -292,6 +292,16 @@ def test_a_budget_is_of_one_tenant_and_one_dependency(keeper: Keeper) -> None:
         pass
     assert keeper.gates.spend(CRM, uuid4())
     assert keeper.gates.spend("mail", tenant)
+
+
+@pytest.mark.parametrize("came", [Came.FAILED, Came.NOTHING])
+def test_only_a_call_that_went_well_pays_back(keeper: Keeper, came: Came) -> None:
+    tenant = uuid4()
+    while keeper.gates.spend(CRM, tenant):
+        pass
+    for _ in range(4):
+        keeper.call(came, tenant_id=tenant)
+    assert keeper.redis.get(key_of("budget", f"{tenant}:{CRM}")) == "5"
 
 
 @given(moves=st.lists(st.booleans(), max_size=120))
@@ -306,6 +316,6 @@ def test_a_budget_stays_between_nothing_and_ten(keeper: Keeper, moves: list[bool
                 keeper.gates.spend(CRM, tenant) == (expected > 5.000001) or abs(expected - 5) < 1e-6
             )
         else:
-            keeper.gates.earn(CRM, tenant)
+            keeper.call(tenant_id=tenant)
     left = keeper.redis.get(key_of("budget", f"{tenant}:{CRM}"))
     assert float(left or 10) == pytest.approx(expected)

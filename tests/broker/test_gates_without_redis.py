@@ -66,7 +66,6 @@ def test_a_crowd_of_threads_alone_is_a_few_too(gates: Gates) -> None:
 
 def test_nobody_retries_on_hearsay_and_nothing_raises(gates: Gates) -> None:
     assert gates.spend(CRM, uuid4()) is False
-    gates.earn(CRM, uuid4())
     held = gates.enter(CRM, "job:1", lease_s=LEASE_S)
     gates.leave(held, Came.FAILED)
     gates.step_out(held)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker.settings import BrokerSettings
+from jobs.lifecycle.admission import Lines
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
 from tests.conftest import Database
@@ -28,7 +30,8 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
     settings = Settings(agents=PROGRAMS, home=tmp_path)
-    desk = Desk.open(settings, database.settings, broker_settings)
+    # Tests that write another census down want it read at once.
+    desk = replace(Desk.open(settings, database.settings, broker_settings), lines=Lines(kept_s=0.0))
     yield Viewer(desk)
     desk.close()
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from jobs.errors import Overloaded, OverQuota
-from jobs.lifecycle.admission import Asked, Code, Let, Refuse, decide
+from jobs.lifecycle.admission import Asked, Code, Let, Lines, Refuse, decide
 from jobs.lifecycle.intake import Submission, submit
 from jobs.lifecycle.limits import Limits
 from store import load
@@ -293,3 +294,21 @@ def test_a_burst_fills_no_lane_deeper_than_the_slots(viewer: Viewer) -> None:
         line = load.read_line(tx, viewer.tenant_id, JobClass.DEFAULT)
     assert line is not None
     assert viewer.desk.tally.read(line, viewer.tenant_id, JobClass.DEFAULT).in_line == 4
+
+
+def test_a_burst_reads_its_line_once(viewer: Viewer) -> None:
+    read = 0
+
+    def look() -> Line:
+        nonlocal read
+        read += 1
+        return LINE
+
+    lines = Lines(kept_s=60.0)
+    for tenant in (viewer.tenant_id, viewer.tenant_id, UUID(int=1), viewer.tenant_id):
+        for job_class in JobClass:
+            assert lines.find(tenant, job_class, look) is LINE
+    assert read == 2 * len(JobClass)
+    always = Lines(kept_s=0.0)
+    assert always.find(viewer.tenant_id, JobClass.BATCH, look) is LINE
+    assert always.find(viewer.tenant_id, JobClass.BATCH, lambda: None) is None

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from jobs.lifecycle import stopping
 from jobs.lifecycle.loop import Loop
 from jobs.lifecycle.stopping import Call, Calling, Stopped, stoppably
+from tests.running import eventually
 
 
 @pytest.fixture
@@ -153,3 +155,38 @@ def test_what_is_looked_up_before_a_call_is_not_cut_short(loop: Loop) -> None:
     call.stop("for a reason")
     with Calling(call):
         assert loop.run(look_up(), 5.0) == "found"
+
+
+def test_a_loop_that_is_held_up_knows_how_late_it_was(loop: Loop) -> None:
+    async def hold_up() -> None:
+        # On purpose on the loop: this is what a busy process does to it.
+        ended = monotonic() + 0.5
+        while monotonic() < ended:
+            pass
+
+    async def wait() -> None:
+        await asyncio.sleep(0.5)
+
+    before = loop.late_s()
+    loop.run(wait(), 5.0)
+    while_idle = loop.late_s() - before
+    loop.run(hold_up(), 5.0)
+    while_busy = loop.late_s() - before - while_idle
+    assert while_busy > 0.3
+    assert while_idle < while_busy / 2
+
+
+def test_a_loop_that_is_held_up_now_is_late_already(loop: Loop) -> None:
+    is_held, may_go = Event(), Event()
+
+    async def hold_up() -> None:
+        is_held.set()
+        may_go.wait(10)
+
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(loop.run, hold_up(), 20.0)
+        assert is_held.wait(5)
+        before = loop.late_s()
+        eventually(lambda: loop.late_s() - before > 0.3, timeout_s=5.0)
+        may_go.set()
+        held.result()
