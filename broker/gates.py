@@ -191,10 +191,13 @@ class Gates:
         tenant_id: UUID | None = None,
         first_s: float | None = None,
         total_s: float | None = None,
+        took_s: float | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         """Give an open pass back, and say how the call came out and what it took.
 
+        The gate learns from `first_s` and `total_s`; where these say little of the other side they
+        are left out, and `took_s` says how long the call was out all the same.
         A call that went well pays a little into the retry budget of its tenant.
         """
         if held.is_hearsay:
@@ -202,7 +205,8 @@ class Gates:
             return
         kinds = ("state", "flight", "minute", "results", "firsts", "totals", "since")
         was_probe = int(held.answer is Answer.PROBE)
-        told = ["" if each is None else each for each in (first_s, total_s, retry_after_s)]
+        times = (first_s, total_s, total_s if took_s is None else took_s, retry_after_s)
+        told = ["" if each is None else each for each in times]
         try:
             event, reason, for_s = self._scripts.run(
                 "leave",

@@ -3,8 +3,8 @@
 -- KEYS  the gate, who is in flight, the minutes' counts (a prefix), the last results, the last
 --       first-token times, the last total times, since when each in flight is, the retry budget
 -- ARGV  holder, how it came (ok, failed, timed_out, rate_limited, quota, nothing), was_probe (0 or
---       1), first_token_s, total_s, retry_after_s ('' where unknown), a number drawn from 0..1, the
---       most that the limit may be
+--       1), first_token_s, total_s, how long it was out even if that says little, retry_after_s
+--       ('' where unknown), a number drawn from 0..1, the most that the limit may be
 -- Gives what this call did to the gate ('', 'shut', 'reopened'), the reason it is shut for now, and
 -- for how many seconds.
 --
@@ -14,8 +14,8 @@
 local gate, flight, minutes, results, firsts, totals, since, budget =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local holder, came, was_probe = ARGV[1], ARGV[2], ARGV[3] == '1'
-local first_s, total_s, retry_after_s = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local drawn, LIMIT_MAX = tonumber(ARGV[7]), tonumber(ARGV[8])
+local first_s, total_s, took_s = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local retry_after_s, drawn, LIMIT_MAX = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
@@ -94,7 +94,6 @@ local function learn()
   if total_s == nil then return end
   push(totals, total_s, SAMPLE)
   if first_s then push(firsts, first_s, SAMPLE) end
-  count('busy_s', total_s)
   local seen, was_stretched = number('seen', 0) + 1, number('stretch', 1) > 1
   keep('seen', seen, 'stretch', 1)
   if seen <= LEARNED_FROM or seen % LEARN_EVERY == 0 or was_stretched then
@@ -181,6 +180,7 @@ end
 local function came_ok()
   local word = speed()
   count('ok', 1)
+  if took_s then count('busy_s', took_s) end
   earn()
   if word ~= 'ok' then count('slow', 1) end
   learn()

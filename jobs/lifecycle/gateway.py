@@ -128,6 +128,7 @@ def _leave(held: Claim, house: House, came: Came, *, retry_after_s: float | None
         tenant_id=held.tenant_id,
         first_s=passage.first_s if passage.tells(passage.first_s) else None,
         total_s=passage.took_s if passage.tells(passage.took_s) else None,
+        took_s=passage.took_s,
         retry_after_s=retry_after_s,
     )
 
