@@ -14,6 +14,8 @@ PREFIX = "stepwell:gate"
 NAMES = f"{PREFIX}:names"
 MINUTES_KEPT = 60
 AMPLIFICATION_MINUTES = 10
+# A ratio of fewer calls than that worries nobody.
+AMPLIFICATION_CALLS_MIN = 20
 NAMES_KEPT_S = 86_400
 
 
@@ -75,6 +77,15 @@ class GateState:
     first_timeout_s: float | None
     total_timeout_s: float | None
     minutes: tuple[Minute, ...]
+    # Above it the calls that go out are too many for those that were wanted.
+    amplification_alert: float = math.inf
+
+    @property
+    def is_amplified(self) -> bool:
+        """Whether so many more calls go out than were wanted that somebody has to look."""
+        lately = sum(each.calls for each in self.minutes if each.ago < AMPLIFICATION_MINUTES)
+        is_known = lately >= AMPLIFICATION_CALLS_MIN
+        return is_known and (self.amplification() or 0) > self.amplification_alert
 
     def amplification(self, minutes: int = AMPLIFICATION_MINUTES) -> float | None:
         """Calls on the wire for each that was wanted, lately; None when there were none."""
@@ -83,16 +94,16 @@ class GateState:
         return calls / max(1.0, sum(each.firsts for each in lately)) if calls else None
 
 
-def read(redis: Redis) -> list[GateState]:
+def read(redis: Redis, amplification_alert: float = math.inf) -> list[GateState]:
     """Every gate that was asked within a day, by name; raises what redis-py raises."""
     seconds, micros = redis.time()
     now = seconds + micros / 1e6
     redis.zremrangebyscore(NAMES, "-inf", now - NAMES_KEPT_S)
     names = sorted(str(each) for each in redis.zrange(NAMES, 0, -1))
-    return [_read_one(redis, name, now) for name in names]
+    return [_read_one(redis, name, now, amplification_alert) for name in names]
 
 
-def _read_one(redis: Redis, name: str, now: float) -> GateState:
+def _read_one(redis: Redis, name: str, now: float, amplification_alert: float) -> GateState:
     minute = int(now // 60)
     with redis.pipeline(transaction=False) as pipe:
         pipe.hgetall(key_of("state", name))
@@ -119,6 +130,7 @@ def _read_one(redis: Redis, name: str, now: float) -> GateState:
         first_timeout_s=_stretched(state.get("first_timeout_s"), stretch),
         total_timeout_s=_stretched(state.get("total_timeout_s"), stretch),
         minutes=tuple(_read_minutes(minutes)),
+        amplification_alert=amplification_alert,
     )
 
 

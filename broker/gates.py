@@ -245,7 +245,7 @@ class Gates:
     def look(self) -> list[GateState]:
         """Every gate there is, by name, for people; `BrokerDown` when Redis does not answer."""
         try:
-            return gate_states.read(self._redis)
+            return gate_states.read(self._redis, self._settings.amplification_alert)
         except RedisError as error:
             raise BrokerDown(f"Redis does not answer ({type(error).__name__}).") from None
 

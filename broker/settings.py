@@ -30,6 +30,11 @@ class BrokerSettings(BaseSettings):
     gate_limit_max: int = Field(
         default=2_000, ge=1, description="calls at once of one dependency, whatever it bears"
     )
+    amplification_alert: float = Field(
+        default=1.5,
+        gt=1,
+        description="calls on the wire for each that was wanted, above which people are warned",
+    )
     transport_tuned: bool = Field(
         default=True,
         description="false: Celery's stock Redis transport, for comparison in benchmarks",

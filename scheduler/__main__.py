@@ -10,8 +10,10 @@ import structlog
 
 from broker.app import create_app
 from broker.depth import Gauge
+from broker.gates import Gates
 from broker.publish import Bell
 from broker.settings import BrokerSettings
+from scheduler.alarm import Alarm
 from scheduler.census import take_census
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import Reconciler
@@ -42,6 +44,7 @@ def main() -> int:
         log.error("scheduler cannot start", error=str(error))
         return 1
     bell, gauge, shares = Bell(create_app(broker)), Gauge(broker), Shares(broker.lane_ahead)
+    gates = Gates(broker)
 
     ringing = Round(
         "dispatch",
@@ -61,12 +64,13 @@ def main() -> int:
         Round("reconcile", own.reconcile_every_s, reconciler.walk, then=ringing),
         Round("wake", own.wake_every_s, lambda: wake(doors), then=ringing),
         Round("census", min(own.census_every_s, 1.0), lambda: take_census(doors, own)),
+        Round("alarm", own.alarm_every_s, Alarm(gates).look),
         Round("retire", own.retire_every_s, lambda: retire(doors, own)),
     ]
     log.info("scheduler ready")
     walk_rounds(rounds, stop, store.pulse_file)
     log.info("scheduler stopped")
-    for opened in (doors, bell, gauge):
+    for opened in (doors, bell, gauge, gates):
         opened.close()
     return 0
 

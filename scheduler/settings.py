@@ -16,6 +16,9 @@ class SchedulerSettings(BaseSettings):
     wake_every_s: float = Field(
         default=0.25, gt=0, description="look for timers that have come, and for unheard children"
     )
+    alarm_every_s: float = Field(
+        default=10.0, gt=0, description="look whether more calls go out than were wanted"
+    )
     retire_every_s: float = Field(default=1.0, gt=0, description="forget one batch of old jobs")
     retire_batch: int = Field(default=100, ge=1, le=10_000)
     jobs_kept_s: float = Field(

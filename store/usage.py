@@ -1,4 +1,4 @@
-"""Usage: what a job spent at model providers, in their own figures."""
+"""Usage: what a job spent at model providers, in their own figures, and how often it had to try."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ def total(tx: Connection, job_id: UUID) -> UsageTotals:
         output_tokens=int(row.output_tokens),
         cost_usd=None if row.unpriced else row.cost_usd,
     )
+
+
+_TRIES_OF_LINE = text(
+    """
+    select sum(c.attempts + c.losses + (c.state in ('committed', 'failed'))::int)::float8
+             / nullif(count(*), 0) as tries
+      from stepwell.jobs j
+      join stepwell.checkpoints c on c.tenant_id = j.tenant_id and c.job_id = j.id
+     where j.tenant_id = current_setting('stepwell.tenant_id')::uuid
+       and (j.id = :root or (j.root_id = :root and j.parent_job_id is not null))
+       and (c.attempts + c.losses > 0 or c.state in ('committed', 'failed'))
+    """
+)
+
+
+def amplification(tx: Connection, root_id: UUID) -> float | None:
+    """Tries for each step, over a job and all that came of it; None while nothing has ended."""
+    tries: float | None = tx.execute(_TRIES_OF_LINE, {"root": root_id}).scalar_one()
+    return tries

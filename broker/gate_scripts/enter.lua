@@ -25,7 +25,7 @@ local rank = tonumber(ARGV[7])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local KEPT_S, MINUTES_KEPT_S = 86400, 3600
-local PROBE_MAX_S, SHUT_MAX_S = 30, 720
+local PROBE_MAX_S, SHUT_MAX_S, NEW_ONES_FIRST_S = 30, 720, 2
 local OVERDUE_TIMES, OVERDUE_ENOUGH = 3, 4
 local WAIT_MIN_S, WAIT_MAX_S, JITTER = 0.1, 25, 0.2
 -- Nobody is sent away for much longer than calls take: passes come free all the time.
@@ -135,6 +135,11 @@ if reason ~= '' then
   -- and another only when that one has been silent for so long that its worker may be dead.
   if probe ~= '' and probe ~= holder and probe_until > now then
     return turn_away('closed', reason, math.min(usual_s, probe_until - now))
+  end
+  -- A call that failed already is the probe only where nobody comes with a new one: an outage must
+  -- not be asked the same again and again.
+  if is_first == 0 and probe ~= holder and now < closed_until + NEW_ONES_FIRST_S then
+    return turn_away('closed', reason, closed_until + NEW_ONES_FIRST_S - now)
   end
   redis.call('HSET', gate, 'probe', holder, 'probe_until', now + math.min(lease_s, PROBE_MAX_S))
   return let_in('probe')

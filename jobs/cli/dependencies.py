@@ -116,7 +116,7 @@ def _table_of(found: list[dict[str, Any]]) -> Table:
             *[_usual(each["first_token"])] * is_wide,
             _usual(each["total"]),
             *[_timeouts(each)] * is_wide,
-            _on_the_wire(each["amplification"]),
+            _on_the_wire(each),
         )
     return table
 
@@ -139,11 +139,12 @@ def _timeouts(dependency: Mapping[str, Any]) -> str:
     return ", ".join(span(each) for each in told if each is not None)
 
 
-def _on_the_wire(amplification: float | None) -> Text:
+def _on_the_wire(dependency: Mapping[str, Any]) -> Text:
+    amplification = dependency["amplification"]
     if amplification is None:
         return Text()
-    is_high = amplification > AMPLIFICATION_HIGH
-    return Text(f"{amplification:.2f}×", "bold yellow" if is_high else "")
+    style = "bold yellow" if amplification > AMPLIFICATION_HIGH else ""
+    return Text(f"{amplification:.2f}×", "bold red" if dependency["is_amplified"] else style)
 
 
 def _users_of(found: list[dict[str, Any]]) -> Table:

@@ -106,6 +106,8 @@ def _facts(job: dict[str, Any]) -> Table:
         took = f"took {since}" if job["finished_at"] else f"{since} since"
         facts.add_row("time", f"waited {waited} to begin, {took}")
     facts.add_row("steps", f"{job['steps_done']} done, {job['outstanding']} outstanding")
+    if (job["amplification"] or 1.0) > 1.0:
+        facts.add_row("tries", f"{job['amplification']:.2f} for each step, in its whole line")
     facts.add_row("spent", _spent(job["usage"]))
     return facts
 

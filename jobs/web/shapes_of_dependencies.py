@@ -86,6 +86,7 @@ class Dependency(BaseModel):
     amplification: float | None = Field(
         description="calls on the wire for each that was wanted, over ten minutes"
     )
+    is_amplified: bool = Field(description="whether that is more than it should ever be")
     last_hour: Counted
 
     @classmethod
@@ -103,6 +104,7 @@ class Dependency(BaseModel):
                 first_token=None,
                 total=None,
                 amplification=None,
+                is_amplified=False,
                 last_hour=Counted(),
             )
         return cls(
@@ -117,6 +119,7 @@ class Dependency(BaseModel):
             first_token=Took.of(gate.first, gate.first_timeout_s),
             total=Took.of(gate.total, gate.total_timeout_s),
             amplification=gate.amplification(),
+            is_amplified=gate.is_amplified,
             last_hour=Counted.of(gate),
         )
 

@@ -62,6 +62,24 @@ def test_amplification_is_calls_for_each_that_was_wanted(keeper: Keeper) -> None
     assert keeper.state.amplification() == pytest.approx(1.25)
 
 
+def call_again(keeper: Keeper, wished: int, repeated: int) -> None:
+    for n in range(wished + repeated):
+        held = keeper.gates.enter(CRM, "job:1", lease_s=LEASE_S, is_first_try=n < wished)
+        keeper.gates.leave(held, Came.OK)
+
+
+@pytest.mark.parametrize(
+    ("wished", "repeated", "is_amplified"),
+    [(20, 0, False), (20, 10, False), (20, 11, True), (4, 8, False)],
+    ids=["none twice", "at the threshold", "above it", "too few to say"],
+)
+def test_far_more_calls_than_were_wanted_are_an_alarm(
+    keeper: Keeper, wished: int, repeated: int, is_amplified: bool
+) -> None:
+    call_again(keeper, wished, repeated)
+    assert keeper.state.is_amplified is is_amplified
+
+
 def test_amplification_forgets_what_is_long_ago(keeper: Keeper) -> None:
     keeper.enter()
     (minute,) = keeper.redis.keys(key_of("minute", CRM) + ":*")

@@ -114,6 +114,27 @@ def test_of_all_that_come_when_the_time_is_over_one_goes(keeper: Keeper) -> None
     assert sorted(each.answer for each in said) == [Answer.CLOSED] * 19 + [Answer.PROBE]
 
 
+def ask_again(keeper: Keeper) -> Pass:
+    """A call that has failed before, and comes back."""
+    return keeper.gates.enter(CRM, "again:1", lease_s=LEASE_S, is_first_try=False)
+
+
+def test_a_call_that_failed_already_leaves_the_probe_to_a_new_one(keeper: Keeper) -> None:
+    break_down(keeper)
+    until_probe(keeper)
+    turned_away = ask_again(keeper)
+    assert turned_away.answer is Answer.CLOSED
+    assert 0 < turned_away.wait_s <= 6
+    assert keeper.enter("new:1").answer is Answer.PROBE
+
+
+def test_where_no_new_one_comes_a_call_that_failed_is_the_probe(keeper: Keeper) -> None:
+    break_down(keeper)
+    until_probe(keeper)
+    keeper.pass_time(2.1)
+    assert ask_again(keeper).answer is Answer.PROBE
+
+
 def test_a_probe_that_went_well_opens_it_small_and_each_round_doubles(keeper: Keeper) -> None:
     keeper.set(limit=20)
     break_down(keeper)

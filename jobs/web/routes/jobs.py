@@ -79,7 +79,8 @@ def list_jobs(
 @router.get("/jobs/{job_id}", responses={404: {}}, summary="A job as it stands")
 def read_job(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Job:
     with desk.doors.as_tenant(tenant_id) as tx:
-        return Job.of(stored.read(tx, job_id), usage.total(tx, job_id))
+        row = stored.read(tx, job_id)
+        return Job.of(row, usage.total(tx, job_id), usage.amplification(tx, row.root_id))
 
 
 @router.post("/jobs/{job_id}/cancel", responses={404: {}}, summary="Ask a job to stop")

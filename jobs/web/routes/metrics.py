@@ -1,17 +1,18 @@
 """The metrics: figures of the platform as a whole, in the text format that Prometheus reads.
 
 No token is asked for, as whoever collects figures seldom has one; so nothing here is of a tenant.
-Lanes are left out while Redis does not answer.
+Lanes and dependencies are left out while Redis does not answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from broker.errors import BrokerDown
+from broker.gate_states import GateState, Standing
 from jobs.lifecycle.desk import Desk
 from jobs.web.asked import TheDesk
 from store import load
@@ -34,6 +35,7 @@ def tell_metrics(desk: TheDesk) -> PlainTextResponse:
     with desk.doors.as_nobody() as tx:
         platform, classes = load.read(tx), load.read_classes(tx)
     lines = [*of_platform(platform), *of_classes(classes), *of_lanes(_lanes(desk))]
+    lines += of_dependencies(_gates(desk))
     return PlainTextResponse("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
 
 
@@ -72,6 +74,24 @@ def of_lanes(lanes: Mapping[str, int]) -> Iterator[str]:
     yield from figure("lane_messages", "gauge", "messages on a lane of Redis", samples)
 
 
+def of_dependencies(gates: Sequence[GateState]) -> Iterator[str]:
+    """What goes out to each, what may, and how much more than was wanted."""
+    labels = [f'dependency="{_escaped(gate.dependency)}"' for gate in gates]
+
+    def told(name: str, words: str, of: Iterable[float | None]) -> Iterator[str]:
+        return figure(f"dependency_{name}", "gauge", words, zip(labels, of, strict=True))
+
+    is_open = (float(gate.standing is Standing.OPEN) for gate in gates)
+    yield from told("open", "1 while calls go through its gate", is_open)
+    yield from told("limit", "calls at once that it bears", (g.limit for g in gates))
+    yield from told("in_flight", "calls that are out", (g.in_flight for g in gates))
+    yield from told("waiting_steps", "turned away at its gate", (g.waiting for g in gates))
+    calls = (gate.amplification() for gate in gates)
+    yield from told("amplification", "calls on the wire for each that was wanted", calls)
+    is_high = (float(gate.is_amplified) for gate in gates)
+    yield from told("amplified", "1 where that is above the alert's threshold", is_high)
+
+
 def figure(
     name: str, kind: str, words: str, samples: Iterable[tuple[str, float | None]]
 ) -> Iterator[str]:
@@ -82,6 +102,17 @@ def figure(
         yield f"# TYPE stepwell_{name} {kind}"
     for labels, value in known:
         yield f"stepwell_{name}{{{labels}}} {value:g}" if labels else f"stepwell_{name} {value:g}"
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _gates(desk: Desk) -> Sequence[GateState]:
+    try:
+        return desk.gates.look()
+    except BrokerDown:
+        return ()
 
 
 def _lanes(desk: Desk) -> Mapping[str, int]:

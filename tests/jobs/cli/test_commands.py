@@ -112,6 +112,13 @@ def test_show_tells_an_error_with_its_hint(run: Run, served: Served) -> None:
     assert "mend it" in said.out
 
 
+def test_show_tells_how_often_steps_had_to_be_tried(run: Run, served: Served) -> None:
+    job_id = submit(run)
+    for _ in range(2):
+        served.hand.release(served.hand.take(UUID(job_id)))
+    assert "2.00 for each step" in run("show", job_id).out
+
+
 def test_show_as_json_has_the_steps(run: Run, served: Served) -> None:
     job_id = submit(run)
     told = json.loads(run("show", job_id, "--json").out)

@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from store.states import JobStatus, StepState
-from store.transitions import Ending, Usage
+from store.states import JobStatus, StepKind, StepState, Work
+from store.transitions import Ending, Plan, Usage
 from tests.jobs.serving import Served
 from tests.stepping import MODEL, Stepper
 
@@ -191,6 +191,24 @@ def test_a_finished_job_tells_its_steps_output_and_usage(
     assert (step["seq"], step["state"], step["tries"]) == (1, "committed", 1)
     assert step["output"] == {"done": 1}
     assert step["duration_ms"] >= 0
+
+
+def test_a_job_tells_how_often_its_whole_line_had_to_try(
+    served: Served, http: httpx.Client
+) -> None:
+    job = ask(http).json()
+    hand, worker, job_id = served.hand, served.hand.start_worker(), UUID(job["id"])
+    assert http.get(job["links"]["self"]).json()["amplification"] is None
+    for _ in range(2):
+        hand.release(hand.take(job_id, 1, worker))
+    assert http.get(job["links"]["self"]).json()["amplification"] == 2
+    follow = Plan(StepKind.MODEL, "model", Work.WAITS)
+    hand.commit(hand.take(job_id, 1, worker), plan=(follow,))
+    hand.commit(hand.take(job_id, 2, worker), ending=Ending(JobStatus.COMPLETED, output=1))
+    # Two that failed and one that did not, and another step that was tried once.
+    assert http.get(job["links"]["self"]).json()["amplification"] == 2
+    (listed,) = http.get("/v1/jobs").json()["data"]
+    assert listed["amplification"] is None
 
 
 def test_a_failed_job_tells_its_error(served: Served, http: httpx.Client) -> None:

@@ -10,10 +10,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from broker.gates import Came
 from broker.lanes import ALL_LANES
+from broker.settings import BrokerSettings
 from scheduler.census import take_census
 from scheduler.settings import SchedulerSettings
 from store.states import JobClass
+from tests.broker.gatekeeping import LEASE_S, keeping
 from tests.conftest import Database
 from tests.jobs.serving import Served, serve
 
@@ -70,6 +73,24 @@ def test_metrics_are_told_without_a_token_and_without_any_tenant(served: Served)
         assert re.fullmatch(
             r'# (HELP|TYPE) stepwell_\w+ .+|stepwell_\w+(\{\w+="[\w.]+"\})? \S+', line
         )
+
+
+def test_metrics_tell_how_each_dependency_fares(
+    served: Served, broker_settings: BrokerSettings
+) -> None:
+    strange = 'a "b" \\c'
+    with keeping(broker_settings) as keeper:
+        for n in range(24):
+            held = keeper.gates.enter(strange, "job:1", lease_s=LEASE_S, is_first_try=n % 2 == 0)
+            keeper.gates.leave(held, Came.OK)
+        keeper.fill(2)
+    lines = httpx.get(f"{served.url}/metrics", trust_env=False).text.splitlines()
+    label = r'dependency="a \"b\" \\c"'
+    assert f"stepwell_dependency_amplification{{{label}}} 2" in lines
+    assert f"stepwell_dependency_amplified{{{label}}} 1" in lines
+    assert 'stepwell_dependency_amplified{dependency="crm"} 0' in lines
+    assert 'stepwell_dependency_in_flight{dependency="crm"} 2' in lines
+    assert 'stepwell_dependency_open{dependency="crm"} 1' in lines
 
 
 def test_metrics_are_told_while_redis_is_away(database: Database, tmp_path: Path) -> None:
