@@ -59,6 +59,8 @@ PARKS_MAX = 20
 PARK_S, PARK_MAX_S = 5.0, 600.0
 # A pass outlives the call's own limit by this much; then its holder is taken for dead.
 LEASE_SLACK_S = 15.0
+# A job that has begun and has less time left than that is as urgent as any.
+SOON_LATE_S, AS_INTERACTIVE = 5.0, 1
 # A wait ends this much after the job's deadline, so that the job is seen to be late.
 DEADLINE_SLACK_S = 0.1
 
@@ -106,8 +108,15 @@ def through(
 
 
 def rank_of(held: Claim) -> int:
-    """Who goes first at a gate: by class, and in a class what goes on before what begins."""
-    return 2 * list(JobClass).index(JobClass(held.job_class)) + (held.parent_seq is None)
+    """Who goes first at a gate: by class, and in a class what goes on before what begins.
+
+    What has begun and has little time left is as urgent as what is interactive: what was done would
+    be for nothing.
+    """
+    has_begun = held.parent_seq is not None
+    own = 2 * list(JobClass).index(JobClass(held.job_class)) + (not has_begun)
+    is_soon_late = held.deadline_in_s is not None and held.deadline_in_s < SOON_LATE_S
+    return min(own, AS_INTERACTIVE) if has_begun and is_soon_late else own
 
 
 def leave_overdue(held: Claim, house: House) -> None:
