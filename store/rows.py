@@ -227,9 +227,13 @@ class RefusalCount:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """What a job spent so far; `cost_usd` is None when a price was unknown."""
+    """What a job spent so far; `cost_usd` is None when a price was unknown.
+
+    `amplification` is the tries for each step, over the whole line; None while none has ended.
+    """
 
     requests: int
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal | None
+    amplification: float | None

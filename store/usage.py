@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from sqlalchemy import Connection, text
 
-from sqlalchemy import Connection, func, select, text
+from store.rows import JobRow, UsageTotals
 
-from store.rows import UsageTotals
-from store.schema import usage
-
-
-def total(tx: Connection, job_id: UUID) -> UsageTotals:
-    """The sum over a job's steps; the cost is None as soon as one price is unknown."""
-    row = tx.execute(
-        select(
-            func.coalesce(func.sum(usage.c.requests), 0).label("requests"),
-            func.coalesce(func.sum(usage.c.input_tokens), 0).label("input_tokens"),
-            func.coalesce(func.sum(usage.c.output_tokens), 0).label("output_tokens"),
-            func.sum(usage.c.cost_usd).label("cost_usd"),
-            func.count().filter(usage.c.cost_usd.is_(None)).label("unpriced"),
-        ).where(
-            usage.c.tenant_id == text("current_setting('stepwell.tenant_id')::uuid"),
-            usage.c.job_id == job_id,
-        )
-    ).one()
-    return UsageTotals(
-        requests=int(row.requests),
-        input_tokens=int(row.input_tokens),
-        output_tokens=int(row.output_tokens),
-        cost_usd=None if row.unpriced else row.cost_usd,
-    )
-
-
-_TRIES_OF_LINE = text(
+# Tries are counted over the job's line, as a retry costs the same wherever in it; steps that wait
+# for their first try do not count.
+_TOTAL = text(
     """
-    select sum(c.attempts + c.losses + (c.state in ('committed', 'failed'))::int)::float8
-             / nullif(count(*), 0) as tries
-      from stepwell.jobs j
-      join stepwell.checkpoints c on c.tenant_id = j.tenant_id and c.job_id = j.id
-     where j.tenant_id = current_setting('stepwell.tenant_id')::uuid
-       and (j.id = :root or (j.root_id = :root and j.parent_job_id is not null))
-       and (c.attempts + c.losses > 0 or c.state in ('committed', 'failed'))
+    select coalesce(sum(u.requests), 0)::int as requests,
+           coalesce(sum(u.input_tokens), 0)::bigint as input_tokens,
+           coalesce(sum(u.output_tokens), 0)::bigint as output_tokens,
+           case when count(*) filter (where u.cost_usd is null) = 0 then sum(u.cost_usd) end
+             as cost_usd,
+           (select sum(c.attempts + c.losses + (c.state in ('committed', 'failed'))::int)::float8
+                     / nullif(count(*), 0)
+              from stepwell.jobs j
+              join stepwell.checkpoints c on c.tenant_id = j.tenant_id and c.job_id = j.id
+             where j.tenant_id = current_setting('stepwell.tenant_id')::uuid
+               and (j.id = :root or (j.root_id = :root and j.parent_job_id is not null))
+               and (c.attempts + c.losses > 0 or c.state in ('committed', 'failed')))
+             as amplification
+      from stepwell.usage u
+     where u.tenant_id = current_setting('stepwell.tenant_id')::uuid and u.job_id = :job
     """
 )
 
 
-def amplification(tx: Connection, root_id: UUID) -> float | None:
-    """Tries for each step, over a job and all that came of it; None while nothing has ended."""
-    tries: float | None = tx.execute(_TRIES_OF_LINE, {"root": root_id}).scalar_one()
-    return tries
+def total(tx: Connection, job: JobRow) -> UsageTotals:
+    """The sum over a job's steps; the cost is None as soon as one price is unknown."""
+    row = tx.execute(_TOTAL, {"job": job.id, "root": job.root_id}).one()
+    return UsageTotals(**row._mapping)

@@ -112,12 +112,12 @@ class Job(BaseModel):
     steps_done: int
     outstanding: int = Field(description="steps that are planned and not settled")
     amplification: float | None = Field(
-        description="tries for each step, over the whole line of the job; null in lists"
+        description="tries for each step, over the whole line of the job"
     )
     links: dict[str, str]
 
     @classmethod
-    def of(cls, row: JobRow, spent: UsageTotals, amplification: float | None = None) -> Job:
+    def of(cls, row: JobRow, spent: UsageTotals) -> Job:
         here = f"/v1/jobs/{row.id}"
         return cls(
             id=row.id,
@@ -152,7 +152,7 @@ class Job(BaseModel):
             ),
             steps_done=row.steps_done,
             outstanding=row.outstanding,
-            amplification=None if amplification is None else round(amplification, 3),
+            amplification=spent.amplification,
             links={
                 "self": here,
                 "events": f"{here}/events",

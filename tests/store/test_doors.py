@@ -98,6 +98,8 @@ def test_through_no_function_does_a_tenant_see_or_count_anothers_rows(
 ) -> None:
     job_id = fill(theirs)
     artifact_id = their_artifact(theirs, job_id)
+    with theirs.doors.as_tenant(theirs.tenant_id) as tx:
+        their_job = jobs.read(tx, job_id)
     with ours.doors.as_tenant(ours.tenant_id) as tx:
         assert raises_not_found(lambda: jobs.read(tx, job_id))
         assert jobs.find_by_key(tx, "their key") is None
@@ -107,7 +109,8 @@ def test_through_no_function_does_a_tenant_see_or_count_anothers_rows(
         assert checkpoints.list_of(tx, job_id) == []
         assert checkpoints.list_settled(tx, job_id) == []
         assert events.list_after(tx, job_id, 0) == []
-        assert usage.total(tx, job_id).requests == 0
+        spent = usage.total(tx, their_job)
+        assert (spent.requests, spent.amplification) == (0, None)
         assert raises_not_found(lambda: artifacts.read(tx, artifact_id))
         assert list(artifacts.stream(tx, artifact_id)) == []
         assert artifacts.list_of(tx, job_id) == []

@@ -232,18 +232,18 @@ def test_two_endings_at_once_give_one_ending(stepper: Stepper, worker: UUID) -> 
 def test_a_usage_row_keeps_the_figures_and_an_unknown_price_stays_unknown(
     stepper: Stepper, worker: UUID
 ) -> None:
-    from store import usage
+    from store import jobs, usage
 
     job_id = stepper.put_down()
     held = stepper.take(job_id, 1, worker)
     stepper.commit(held, usage=Usage("m", 1, 20, 3, "0.000000123"), plan=(MODEL,))
     with stepper.doors.as_tenant(stepper.tenant_id) as tx:
-        spent = usage.total(tx, job_id)
+        spent = usage.total(tx, jobs.read(tx, job_id))
     assert (spent.requests, spent.input_tokens, spent.output_tokens) == (1, 20, 3)
     assert str(spent.cost_usd) == "1.23E-7"
     stepper.commit(stepper.take(job_id, 2, worker), usage=Usage("m", 1, 1, 1), ending=COMPLETED)
     with stepper.doors.as_tenant(stepper.tenant_id) as tx:
-        assert usage.total(tx, job_id).cost_usd is None
+        assert usage.total(tx, jobs.read(tx, job_id)).cost_usd is None
 
 
 @pytest.mark.parametrize(

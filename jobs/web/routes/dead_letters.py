@@ -96,7 +96,8 @@ def replay_dead_letter(
                 f"A step of job {job_id} that ran beside the failed one is still coming in. Try "
                 "again shortly."
             )
-        made = Job.of(stored.read(tx, new_id), usage.total(tx, new_id))
+        row = stored.read(tx, new_id)
+        made = Job.of(row, usage.total(tx, row))
     response.headers["Location"] = f"/v1/jobs/{new_id}"
     return made
 

@@ -99,7 +99,7 @@ async def _look(lobby: Lobby, tenant_id: UUID, job_id: UUID, after: int, limit: 
     def read() -> News:
         with lobby.desk.doors.as_tenant(tenant_id) as tx:
             row = stored.read(tx, job_id)
-            ended = Job.of(row, usage.total(tx, job_id)) if row.status.is_ended else None
+            ended = Job.of(row, usage.total(tx, row)) if row.status.is_ended else None
             found = events.list_after(tx, job_id, after, limit + 1)
         told = [Event.of(row) for row in found[:limit]]
         return News(ended=ended, events=told, has_more=len(found) > limit)

@@ -47,7 +47,8 @@ def fork_job(
         if became is Forked.REFUSED:
             steps = checkpoints.list_of(tx, job_id, limit=asked.from_step)
             raise Unfit(f"Job {job_id} cannot be forked there: {_why_not(steps, asked.from_step)}")
-        made = Job.of(stored.read(tx, new_id), usage.total(tx, new_id))
+        row = stored.read(tx, new_id)
+        made = Job.of(row, usage.total(tx, row))
     response.headers["Location"] = f"/v1/jobs/{new_id}"
     return made
 
@@ -59,7 +60,7 @@ def list_children(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Page[Job
     with desk.doors.as_tenant(tenant_id) as tx:
         stored.read(tx, job_id)
         found = stored.list_children(tx, job_id)
-        return Page(data=[Job.of(row, usage.total(tx, row.id)) for row in found])
+        return Page(data=[Job.of(row, usage.total(tx, row)) for row in found])
 
 
 def _why_not(steps: Sequence[CheckpointRow], from_step: int) -> str:

@@ -58,7 +58,7 @@ def submit_job(
     if not submitted.created:
         response.headers["Idempotent-Replayed"] = "true"
     with desk.doors.as_tenant(tenant_id) as tx:
-        return Job.of(submitted.job, usage.total(tx, submitted.job.id))
+        return Job.of(submitted.job, usage.total(tx, submitted.job))
 
 
 @router.get("/jobs", summary="List jobs, newest first")
@@ -72,7 +72,7 @@ def list_jobs(
 ) -> Page[Job]:
     with desk.doors.as_tenant(tenant_id) as tx:
         rows = stored.list_newest(tx, status=status, agent=agent, limit=limit + 1, before=before)
-        shown = [Job.of(row, usage.total(tx, row.id)) for row in rows[:limit]]
+        shown = [Job.of(row, usage.total(tx, row)) for row in rows[:limit]]
     return Page(data=shown, has_more=len(rows) > limit)
 
 
@@ -80,14 +80,15 @@ def list_jobs(
 def read_job(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Job:
     with desk.doors.as_tenant(tenant_id) as tx:
         row = stored.read(tx, job_id)
-        return Job.of(row, usage.total(tx, job_id), usage.amplification(tx, row.root_id))
+        return Job.of(row, usage.total(tx, row))
 
 
 @router.post("/jobs/{job_id}/cancel", responses={404: {}}, summary="Ask a job to stop")
 def cancel_job(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Job:
     """The job stops at its next boundary. A job that has ended stays as it ended."""
     with desk.doors.as_tenant(tenant_id) as tx:
-        return Job.of(stored.request_cancel(tx, job_id), usage.total(tx, job_id))
+        row = stored.request_cancel(tx, job_id)
+        return Job.of(row, usage.total(tx, row))
 
 
 @router.get("/jobs/{job_id}/steps", responses={404: {}}, summary="The checkpoint table of a job")

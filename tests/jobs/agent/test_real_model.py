@@ -20,7 +20,7 @@ from broker.embedded import PrivateValkey
 from broker.settings import BrokerSettings
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
-from store import artifacts, usage
+from store import artifacts, jobs, usage
 from store.embedded import PrivatePostgres
 from store.rows import JobRow, UsageTotals
 from store.states import JobStatus, StepState
@@ -72,7 +72,7 @@ class Stage:
 
     def usage(self, job_id: UUID) -> UsageTotals:
         with self.viewer.desk.doors.as_tenant(self.viewer.tenant_id) as tx:
-            return usage.total(tx, job_id)
+            return usage.total(tx, jobs.read(tx, job_id))
 
     def retries(self, job_id: UUID) -> list[str]:
         """The classes of the errors after which a step was tried again."""

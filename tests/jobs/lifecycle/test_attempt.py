@@ -81,7 +81,7 @@ def test_every_model_step_leaves_its_usage(household: Household) -> None:
     job_id = submit(household, [("add", {"a": 1})])
     household.run(job_id)
     with household.viewer.desk.doors.as_tenant(household.viewer.tenant_id) as tx:
-        spent = usage.total(tx, job_id)
+        spent = usage.total(tx, jobs.read(tx, job_id))
     assert spent.requests == 2
     assert spent.input_tokens > 0
     assert spent.cost_usd is None, "nobody knows what a function costs"

@@ -205,7 +205,7 @@ def test_people_are_shown_what_was_left_out_and_why(household: Household) -> Non
     assert "step.adorned.break_down" in line
     assert "it broke" in line
     with household.viewer.desk.doors.as_tenant(household.viewer.tenant_id) as tx:
-        shown = Job.of(job, usage.total(tx, job.id))
+        shown = Job.of(job, usage.total(tx, job))
     assert shown.model_dump(mode="json")["degraded"] == job.degraded
 
 
