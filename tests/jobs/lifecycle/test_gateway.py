@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -195,6 +196,16 @@ def test_a_call_that_hangs_is_told_to_the_gate_as_timed_out(
     assert counted(gates, "failed") == 1
     stretch = redis.hget(key_of("state", "crm"), "stretch")
     assert float(stretch or 1) == 2, "it was a timeout"  # type: ignore[arg-type]
+
+
+def test_a_call_that_hangs_in_a_process_that_is_late_itself_is_not_held_against_it(
+    household: Household, gates: Gates, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(household.house.loop, "late_s", monotonic)
+    assert household.run(submit(household, "hang_softly")).status is JobStatus.COMPLETED
+    ledger.with_name("gate-hang").touch()
+    eventually(lambda: state_of(gates).in_flight == 0)
+    assert (counted(gates, "calls"), counted(gates, "failed")) == (1, 0)
 
 
 def test_a_call_whose_thread_never_comes_back_is_told_to_the_gate_all_the_same(
