@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from tests.faults.cases import Book, Case, Connection, Outside, Terms, Told, open_as, read_cases
+import psycopg
+
+from tests.faults.cases import Book, Case, Outside, Terms, Told, open_as, read_cases
 from tests.faults.evidence import SETTLED
 from tests.faults.facts import WorldFacts
 from tests.faults.laws_of_jobs import (
@@ -127,8 +129,10 @@ def examine(facts: WorldFacts, terms: Terms = AS_AGREED) -> Examined:
         for case in read_cases(operator, outside, book, terms):
             _judge(case, examined)
         _judge_effects(outside, book, examined)
-        with open_walled(terms.runtime_url or facts.admin_url) as walled:
-            _judge_walls(operator, walled, facts, examined)
+        runtime_url = terms.runtime_url or facts.admin_url
+        with open_walled(runtime_url) as walled, psycopg.connect(facts.admin_url) as admin:
+            for text in tenants_are_walled(operator, walled, admin, facts.tenants):
+                examined.violations.append(Violation(tenants_are_walled.__name__, None, None, text))
     return examined
 
 
@@ -147,13 +151,6 @@ def _judge_effects(outside: Outside, book: Book, examined: Examined) -> None:
         examined.violations.append(
             Violation(no_second_effect.__name__, effect.job_id, effect.seq, text)
         )
-
-
-def _judge_walls(
-    operator: Connection, walled: Connection, facts: WorldFacts, examined: Examined
-) -> None:
-    for text in tenants_are_walled(operator, walled, facts.tenants):
-        examined.violations.append(Violation(tenants_are_walled.__name__, None, None, text))
 
 
 def _duplicates(case: Case) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -37,7 +37,7 @@ def no_second_effect(effects: list[Effect], book: Book) -> Iterator[tuple[Effect
 
 
 def tenants_are_walled(
-    operator: Connection, walled: Connection, tenants: tuple[UUID, ...]
+    operator: Connection, walled: Connection, admin: Connection, tenants: tuple[UUID, ...]
 ) -> Iterator[str]:
     """No query under tenant A sees, counts or touches a row of tenant B.
 
@@ -52,7 +52,7 @@ def tenants_are_walled(
         for tenant in tenants:
             if seen := _seen_of_others(walled, table, tenant):
                 yield f"{seen} rows of {table} are visible to {tenant}, who does not own them"
-        if _answers_to_nobody(walled, table):
+        if _answers_to_nobody(walled, admin, table):
             yield f"{table} can be asked without a tenant"
 
 
@@ -86,13 +86,29 @@ def _seen_of_others(walled: Connection, table: str, tenant: UUID) -> int:
         )
 
 
-def _answers_to_nobody(walled: Connection, table: str) -> bool:
-    try:
-        with walled.transaction():
-            _count(walled, "select count(*) from stepwell.{}", table)
-    except psycopg.Error:
-        return False
-    return True
+def _answers_to_nobody(walled: Connection, admin: Connection, table: str) -> bool:
+    """Asked with a row to hide: Postgres comes to the wall only when it has a row to judge."""
+    row = _A_ROW.get(table)
+    asking = admin if row else walled
+    with asking.transaction(force_rollback=True):
+        if row:
+            asking.execute(row)
+            asking.execute("set local role stepwell_app")
+        try:
+            with asking.transaction():
+                _count(asking, "select count(*) from stepwell.{}", table)
+        except psycopg.Error:
+            return False
+        return True
+
+
+# Of the tables that may be empty when the world has come to rest.
+_A_ROW: dict[str, LiteralString] = {
+    "tenant_census": """
+        insert into stepwell.tenant_census (tenant_id, job_class, waiting, promised)
+        select tenant_id, 'default', 0, 0 from stepwell.tenants limit 1 on conflict do nothing
+    """
+}
 
 
 def _count(connection: Connection, query: str, table: str, *given: Any) -> int:

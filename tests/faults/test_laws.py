@@ -152,6 +152,11 @@ HANDS = {
         "create policy open_house on stepwell.jobs for select to stepwell_app using (true)",
         scenes.two_tenants_are_neighbours,
     ),
+    "a table that is empty is opened": Hand(
+        "tenants_are_walled",
+        "create policy open_house on stepwell.tenant_census to stepwell_app using (true)",
+        scenes.two_tenants_are_neighbours,
+    ),
 }
 
 
