@@ -157,10 +157,13 @@ class Gates:
         lease_s: float,
         is_first_try: bool = True,
         rank: int = 0,
+        left_s: float | None = None,
     ) -> Pass:
         """Ask for one call, or come back for it. The pass comes free by itself after `lease_s`.
 
         Where there is little room, a lower `rank` goes before a higher one; 0 is the most urgent.
+        In a rank, all whose `holder` begins with the same word (up to a colon) share alike with
+        others. `left_s` is by when the call must be over, if there is such a time.
         """
         kinds = ("state", "flight", "line", "due", "minute", "since", "ranks")
         try:
@@ -171,6 +174,7 @@ class Gates:
                 args=[
                     *(dependency, holder, lease_s, int(is_first_try)),
                     *(self._draw.random(), self._settings.gate_limit_first, rank),
+                    "" if left_s is None else left_s,
                 ],
             )
         except RedisError:

@@ -33,9 +33,16 @@ class Keeper:
     redis: Redis
     names: Iterator[int]
 
-    def enter(self, holder: str | None = None, *, lease_s: float = LEASE_S, rank: int = 0) -> Pass:
+    def enter(
+        self,
+        holder: str | None = None,
+        *,
+        lease_s: float = LEASE_S,
+        rank: int = 0,
+        left_s: float | None = None,
+    ) -> Pass:
         name = holder or f"job:{next(self.names)}"
-        return self.gates.enter(CRM, name, lease_s=lease_s, rank=rank)
+        return self.gates.enter(CRM, name, lease_s=lease_s, rank=rank, left_s=left_s)
 
     def fill(self, number: int) -> list[Pass]:
         """So many passes, all open."""

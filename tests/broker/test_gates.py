@@ -220,6 +220,57 @@ def test_the_last_free_passes_are_for_the_more_urgent_who_are_about_to_come(
         assert keeper.enter("batch:4", rank=4).answer is Answer.GO, "the urgent one did not come"
 
 
+def test_a_free_pass_is_kept_for_a_tenant_that_has_fewer_calls_out(
+    broker_settings: BrokerSettings,
+) -> None:
+    with keeping(broker_settings, Lot()) as keeper:
+        narrow(keeper, 4, usual_s=0.5)
+        noisy = [keeper.enter(f"noisy:{n}") for n in range(4)]
+        assert keeper.enter("ada:1").answer is Answer.FULL
+        assert keeper.enter("ben:1", rank=3).answer is Answer.FULL
+        leave(keeper, noisy[0])
+        assert keeper.enter("noisy:5").answer is Answer.FULL, "it has three out, and ada none"
+        assert keeper.enter("ada:1").answer is Answer.GO
+        leave(keeper, noisy[1])
+        assert keeper.enter("noisy:5").answer is Answer.GO, "ben's is less urgent"
+
+
+def test_no_more_is_kept_for_a_tenant_than_makes_it_even(broker_settings: BrokerSettings) -> None:
+    with keeping(broker_settings, Lot()) as keeper:
+        narrow(keeper, 4, usual_s=0.5)
+        held = [keeper.enter(name) for name in ("noisy:1", "noisy:2", "ada:1", "ben:1")]
+        for n in range(2, 9):
+            assert keeper.enter(f"ada:{n}").answer is Answer.FULL
+        leave(keeper, held[3])
+        assert keeper.enter("noisy:3").answer is Answer.FULL, "one is free, and ada has one less"
+        assert keeper.enter("ben:2").answer is Answer.GO, "who has none is not behind ada"
+
+
+def test_everybody_is_told_to_come_while_there_is_time_for_the_call(keeper: Keeper) -> None:
+    narrow(keeper, 1, usual_s=3.0)
+    keeper.fill(1)
+    assert keeper.enter("job:late", left_s=3.8).wait_s == pytest.approx(0.8)
+    assert keeper.enter("job:early", left_s=60.0).wait_s > 3.0
+
+
+def test_nothing_is_kept_for_one_that_has_no_time_left(broker_settings: BrokerSettings) -> None:
+    with keeping(broker_settings, Lot()) as keeper:
+        narrow(keeper, 1, usual_s=0.5)
+        (held,) = keeper.fill(1)
+        assert keeper.enter("urgent:1", left_s=0.3).answer is Answer.FULL
+        leave(keeper, held)
+        assert keeper.enter("batch:1", rank=4).answer is Answer.GO
+
+
+def test_who_is_less_urgent_is_nobody_to_wait_for(keeper: Keeper) -> None:
+    narrow(keeper, 1, usual_s=1.0)
+    keeper.fill(1)
+    waits_s = [keeper.enter(rank=4).wait_s for _ in range(10)]
+    assert max(waits_s) > 1.9
+    assert keeper.enter(rank=1).wait_s < 1.3
+    assert keeper.enter(rank=4).wait_s > 1.9
+
+
 def test_nothing_is_kept_for_one_that_does_not_come(keeper: Keeper) -> None:
     narrow(keeper, 1)
     (held,) = keeper.fill(1)
