@@ -12,7 +12,7 @@ from store.errors import NotFound
 from store.jsonb import write_json
 from store.rows import JobRow
 from store.schema import jobs
-from store.states import JobClass, JobStatus
+from store.states import JobClass, JobStatus, Origin
 from store.transitions import Plan, plans_as_json
 
 
@@ -26,13 +26,15 @@ class NewJob:
     agent_version: str
     model: str | None
     job_class: JobClass
-    origin: str
+    origin: Origin
     input: dict[str, Any]
     idempotency_key: str | None
     request_sha256: str | None
     first_steps: tuple[Plan, ...]
     is_rung: bool = False
     deadline_in_s: float | None = None
+    requester: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 # The job, its first steps and its first event, in one round trip.
@@ -44,11 +46,12 @@ _CREATE = text(
         from jsonb_array_elements(cast(:steps as jsonb)) with ordinality as s (value, n)
     ), born as (
       insert into stepwell.jobs (
-        tenant_id, id, agent, agent_version, model, job_class, origin, status, outstanding,
-        next_seq, event_seq, idempotency_key, request_sha256, input, root_id, deadline_at)
-      select :tenant, :id, :agent, :agent_version, :model, :job_class, :origin, 'queued',
-             count(*), count(*) + 1, 1, :idempotency_key, :request_sha256,
-             cast(:input as jsonb), :id,
+        tenant_id, id, agent, agent_version, model, job_class, origin, requester, roles, status,
+        outstanding, next_seq, event_seq, idempotency_key, request_sha256, input, root_id,
+        deadline_at)
+      select :tenant, :id, :agent, :agent_version, :model, :job_class, :origin, :requester,
+             cast(:roles as text[]), 'queued', count(*), count(*) + 1, 1, :idempotency_key,
+             :request_sha256, cast(:input as jsonb), :id,
              now() + make_interval(secs => cast(:deadline_in_s as double precision))
         from steps
       on conflict (tenant_id, idempotency_key) do nothing
@@ -81,7 +84,9 @@ def create(tx: Connection, new: NewJob) -> JobRow | None:
             "agent_version": new.agent_version,
             "model": new.model,
             "job_class": new.job_class.value,
-            "origin": new.origin,
+            "origin": new.origin.value,
+            "requester": new.requester,
+            "roles": list(new.roles),
             "idempotency_key": new.idempotency_key,
             "request_sha256": new.request_sha256,
             "input": write_json(new.input),
@@ -161,4 +166,5 @@ def _job(row: Row[Any]) -> JobRow:
     told = dict(row._mapping)
     told["status"] = JobStatus(told["status"])
     told["job_class"] = JobClass(told["job_class"])
+    told["origin"] = Origin(told["origin"])
     return JobRow(**told)

@@ -1,4 +1,4 @@
-"""Load: the census of what waits, how much the platform can do, and what was refused.
+"""Load: the census of what waits, and how much the platform can do.
 
 The census is taken by the scheduler, through the operator's door; everybody may read what it says
 of the platform, and each tenant its own line. It is a snapshot, about a second old.
@@ -12,17 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
-from store.rows import ClassLoad, PlatformLoad, RefusalCount
-from store.schema import census, load, refusals, tenant_census
+from store import refusals
+from store.rows import ClassLoad, PlatformLoad
+from store.schema import census, load, tenant_census
 from store.states import JobClass, Work
 
 # What ended lately tells how long jobs of an agent usually take.
 USUAL_JOBS, USUAL_WITHIN_S = 1000, 3600.0
-REFUSALS_COUNTED = 10_000
-# A refusal is counted when its transaction is over for certain.
-COUNTED_AFTER_S = 2.0
 
 _THIS_TENANT: Any = text("current_setting('stepwell.tenant_id')::uuid")
 _LOAD = """
@@ -163,23 +160,6 @@ class Line:
     waiting_max: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The only thing that a refused submission leaves."""
-
-    tenant_id: UUID
-    id: UUID
-    job_class: JobClass
-    agent: str
-    code: str
-    reason: str
-    request_sha256: str
-    retry_after_s: float
-
-
-# --- for everybody --------------------------------------------------------------------------------
-
-
 def read(tx: Connection) -> PlatformLoad:
     """The platform as the last census found it."""
     return _platform(tx.execute(_READ).mappings().one())
@@ -235,54 +215,6 @@ def read_line(tx: Connection, tenant_id: UUID, job_class: JobClass) -> Line | No
     return Line(platform=_platform(told), its_class=_class(its_class), **own)
 
 
-def note_refusal(tx: Connection, refusal: Refusal) -> None:
-    """Write the audit line of a refusal."""
-    tx.execute(
-        insert(refusals).values(
-            tenant_id=refusal.tenant_id,
-            id=refusal.id,
-            job_class=refusal.job_class.value,
-            agent=refusal.agent,
-            code=refusal.code,
-            reason=refusal.reason,
-            request_sha256=refusal.request_sha256,
-            retry_after_s=refusal.retry_after_s,
-            come_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, refusal.retry_after_s),
-        )
-    )
-
-
-def is_expected(
-    tx: Connection, tenant_id: UUID, request_sha256: str, *, early_s: float, late_s: float
-) -> bool:
-    """Whether this very request was refused before and told to come back about now."""
-    found = tx.execute(
-        text(
-            "select exists (select from stepwell.refusals r where r.tenant_id = :tenant "
-            "and r.request_sha256 = :request "
-            "and r.come_at between now() - make_interval(secs => :late_s) "
-            "and now() + make_interval(secs => :early_s))"
-        ),
-        {"tenant": tenant_id, "request": request_sha256, "early_s": early_s, "late_s": late_s},
-    )
-    return bool(found.scalar_one())
-
-
-def count_refusals(tx: Connection, within_s: float) -> list[RefusalCount]:
-    """Refusals of this tenant that are younger than that, of the latest `REFUSALS_COUNTED`."""
-    window = func.make_interval(0, 0, 0, 0, 0, 0, within_s)
-    lately = (
-        select(refusals.c.job_class, refusals.c.code)
-        .where(refusals.c.tenant_id == _THIS_TENANT, refusals.c.at > func.now() - window)
-        .order_by(refusals.c.at.desc())
-        .limit(REFUSALS_COUNTED)
-        .subquery()
-    )
-    by = (lately.c.job_class, lately.c.code)
-    rows = tx.execute(select(*by, func.count().label("many")).group_by(*by).order_by(*by))
-    return [RefusalCount(JobClass(row.job_class), row.code, row.many) for row in rows]
-
-
 # --- for the scheduler ----------------------------------------------------------------------------
 
 
@@ -320,7 +252,7 @@ def hold(tx: Connection, every_s: float, cost_factor: float) -> PlatformLoad | N
 def count_lines(tx: Connection, capacity: Capacity, since_s: float) -> None:
     """Count what waits, by tenant and by class. `since_s` is the age of the last count."""
     found = {row.job_class: row for row in tx.execute(_COUNT_LINES)}
-    refused = _count_refused(tx, since_s)
+    refused = refusals.count_by_class(tx, since_s)
     late = {row.job_class: row.many for row in tx.execute(_COUNT_TOO_LATE, {"since_s": since_s})}
     away = {row.job_class: row.many for row in tx.execute(_COUNT_TURNED_AWAY)}
     for each in JobClass:
@@ -389,31 +321,6 @@ def close_census(tx: Connection, capacity: Capacity, cost_s: float) -> None:
             slots_computes=capacity.slots.get(Work.COMPUTES, 0),
         )
     )
-
-
-def forget_refusals(tx: Connection, older_than_s: float, limit: int) -> int:
-    """Forget one batch of old refusals; returns how many."""
-    return tx.execute(
-        text(
-            "delete from stepwell.refusals r where (r.tenant_id, r.id) in ("
-            "select o.tenant_id, o.id from stepwell.refusals o "
-            "where o.at < now() - make_interval(secs => :age) order by o.at limit :limit)"
-        ),
-        {"age": older_than_s, "limit": limit},
-    ).rowcount
-
-
-def _count_refused(tx: Connection, since_s: float) -> dict[str, int]:
-    rows = tx.execute(
-        text(
-            "select r.job_class::text as job_class, count(*)::int as many "
-            "from stepwell.refusals r "
-            "where r.at > now() - make_interval(secs => :since_s + :lag_s) "
-            "and r.at <= now() - make_interval(secs => :lag_s) group by 1"
-        ),
-        {"since_s": since_s, "lag_s": COUNTED_AFTER_S},
-    )
-    return {row.job_class: row.many for row in rows}
 
 
 def _platform(row: RowMapping | dict[str, Any]) -> PlatformLoad:

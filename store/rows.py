@@ -12,6 +12,7 @@ from store.states import (
     JobClass,
     JobStatus,
     LetterState,
+    Origin,
     StepKind,
     StepState,
     WaitKind,
@@ -31,7 +32,10 @@ class JobRow:
     agent_version: str
     model: str | None
     job_class: JobClass
-    origin: str
+    origin: Origin
+    origins_above: list[str]
+    requester: str | None
+    roles: list[str]
     status: JobStatus
     status_reason: str | None
     status_until: datetime | None

@@ -44,6 +44,17 @@ class StepKind(StrEnum):
     FUNCTION = "function"
 
 
+class Origin(StrEnum):
+    """How a job came to be: who called, and over which door."""
+
+    CHAT = "chat"
+    API = "api"
+    SCHEDULE = "schedule"
+    WEBHOOK = "webhook"
+    MCP = "mcp"
+    AGENT = "agent"
+
+
 class JobClass(StrEnum):
     """How urgent a job is: the class picks its lane."""
 

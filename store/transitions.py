@@ -6,6 +6,7 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,8 +14,9 @@ from typing import Any
 from uuid import UUID
 
 from store.doors import HotConnection
+from store.invocation import Invocation
 from store.jsonb import write_json
-from store.states import JobStatus, StepKind, StepState, WaitKind, WaitState, Work
+from store.states import JobStatus, Origin, StepKind, StepState, WaitKind, WaitState, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,25 @@ class Claim:
     parent_job_id: UUID | None = None
     # Seconds until the job's deadline, when it was claimed.
     deadline_in_s: float | None = None
+    # Written down when the step last went back: the error of its last try, or why it waits.
+    note: dict[str, Any] | None = None
+    # How the job came to be: see `invocation`.
+    origins_above: Sequence[str] = ()
+    root_id: UUID | None = None
+    requester: str | None = None
+    roles: Sequence[str] = ()
+
+    @property
+    def invocation(self) -> Invocation:
+        """How the job came to be, which decides what it may do."""
+        return Invocation(
+            origin=Origin(self.origin),
+            origins_above=tuple(map(Origin, self.origins_above)),
+            root_id=self.root_id or self.job_id,
+            parent_job_id=self.parent_job_id,
+            requester=self.requester,
+            roles=frozenset(self.roles),
+        )
 
     @property
     def key(self) -> str:
@@ -206,12 +227,18 @@ def claim(
         fallback,
         parent,
         left_s,
+        note,
+        above,
+        root_id,
+        requester,
+        roles,
     ) = row
     woken = None
     if n is not None:
         woken = Woken(n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback)
     step = (tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work))
-    return Claim(*step, *(*rest, woken, parent, left_s))
+    how = above, root_id, requester, roles
+    return Claim(*step, *(*rest, woken, parent, left_s, note, *how))
 
 
 def start_effect(connection: HotConnection, held: Claim) -> Start | None:

@@ -17,7 +17,16 @@ from store.forks import Forked
 from store.jobs import NewJob
 from store.letters import Replayed
 from store.rows import CheckpointRow, JobRow, LetterRow, WaitRow
-from store.states import JobClass, JobStatus, StepKind, StepState, WaitKind, WaitState, Work
+from store.states import (
+    JobClass,
+    JobStatus,
+    Origin,
+    StepKind,
+    StepState,
+    WaitKind,
+    WaitState,
+    Work,
+)
 from store.transitions import (
     Claim,
     Ending,
@@ -97,7 +106,7 @@ class Stepper:
             agent_version="1",
             model=None,
             job_class=job_class,
-            origin="api",
+            origin=Origin.API,
             input=input or {},
             idempotency_key=key,
             request_sha256="same",

@@ -217,7 +217,7 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
     except Shut as shut:
         if is_optional(held, program):
             house.gates.step_out(shut.refused)
-        return come_back(shut, held, house)
+        return come_back(shut, held)
     except Stopped as stopped:
         return HandBack(0.0, "queued", str(stopped))
     except LimitReached as error:

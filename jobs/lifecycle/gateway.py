@@ -37,7 +37,6 @@ from jobs.lifecycle.outcomes import Broke, HandBack
 from jobs.lifecycle.passage import Passage
 from jobs.lifecycle.stopping import Stopped
 from jobs.lifecycle.verdicts import OF_DEPENDENCY, Doubt, GiveUp, Retry, Verdict, as_json
-from store import checkpoints
 from store.states import JobClass, StepKind
 from store.transitions import Claim
 
@@ -90,10 +89,11 @@ def through(
     """Make a call inside the block; raises `Shut` instead of entering it."""
     granted = house.gates.enter(
         dependency,
-        f"{held.job_id}:{held.seq}",
+        f"{held.tenant_id}:{held.job_id}:{held.seq}",
         lease_s=timeout_s + LEASE_SLACK_S,
-        is_first_try=held.attempts == 0 and held.losses == 0,
+        is_first_try=is_first_try(held),
         rank=rank_of(held),
+        left_s=held.deadline_in_s,
     )
     if not granted.is_open:
         raise Shut(granted)
@@ -105,6 +105,11 @@ def through(
         _leave(held, house, came_of(error, passage), retry_after_s=retry_after_of(error))
         raise
     _leave(held, house, Came.NOTHING if passage.took_s is None else Came.OK)
+
+
+def is_first_try(held: Claim) -> bool:
+    """Whether no call was made for this step before; one that was told to slow down was made."""
+    return held.attempts == 0 and held.losses == 0 and not _note_of(held).get("parks")
 
 
 def rank_of(held: Claim) -> int:
@@ -179,9 +184,9 @@ def came_of(error: BaseException, passage: Passage) -> Came:
 # --- coming back ----------------------------------------------------------------------------------
 
 
-def come_back(shut: Shut, held: Claim, house: House) -> HandBack | Broke:
-    """Back until the gate may be open. Raises `Unreachable`."""
-    return _wait(held, house, shut.dependency, shut.reason, shut.wait_s)
+def come_back(shut: Shut, held: Claim) -> HandBack | Broke:
+    """Back until the gate may be open."""
+    return _wait(held, shut.dependency, shut.reason, shut.wait_s)
 
 
 def park_limited(
@@ -191,7 +196,7 @@ def park_limited(
     dependency = dependency_of(held, program, house) or held.name
     wait_s = min(PARK_MAX_S, retry_after_of(error) or PARK_S) * (1 + 0.2 * house.draw.random())
     reason = ErrorClass.RATE_LIMITED.value
-    return _wait(held, house, dependency, reason, wait_s, is_parked=True)
+    return _wait(held, dependency, reason, wait_s, is_parked=True)
 
 
 def is_parked_on_limit(error: BaseException, held: Claim, program: Program) -> bool:
@@ -205,14 +210,13 @@ def is_parked_on_limit(error: BaseException, held: Claim, program: Program) -> b
 
 def _wait(
     held: Claim,
-    house: House,
     dependency: str,
     reason: str,
     wait_s: float,
     *,
     is_parked: bool = False,
 ) -> HandBack | Broke:
-    before = _note_of(held, house)
+    before = _note_of(held)
     now = datetime.now(UTC)
     since = before.get("since") or now.isoformat(timespec="seconds")
     parks = before.get("parks", 0) + is_parked
@@ -228,12 +232,10 @@ def _wait(
     return HandBack(wait_s, WAITING, message, note=note, is_undone=is_parked)
 
 
-def _note_of(held: Claim, house: House) -> dict[str, Any]:
+def _note_of(held: Claim) -> dict[str, Any]:
     """What the step noted when it went back from a gate before; nothing at first."""
-    with house.doors.as_tenant(held.tenant_id) as tx:
-        found = checkpoints.list_of(tx, held.job_id, after_seq=held.seq - 1, limit=1)
-    note = found[0].error if found else None
-    return note if note is not None and note.get("class") == WAITING else {}
+    is_ours = held.note is not None and held.note.get("class") == WAITING
+    return held.note or {} if is_ours else {}
 
 
 # --- what failed calls cost -----------------------------------------------------------------------

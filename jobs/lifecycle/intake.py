@@ -29,13 +29,13 @@ from jobs.lifecycle.admission import WELCOME_EARLY_S as EARLY_S
 from jobs.lifecycle.admission import WELCOME_LATE_S as LATE_S
 from jobs.lifecycle.admission import Asked, Code, Refuse
 from jobs.lifecycle.desk import Desk
-from store import jobs, load
+from store import jobs, load, refusals
 from store.errors import NotFound
 from store.jobs import NewJob
 from store.jsonb import keepable
 from store.load import Line
 from store.rows import JobRow
-from store.states import JobClass
+from store.states import JobClass, Origin
 
 INPUT_BYTES_MAX = 1024 * 1024
 KEY_CHARS_MAX = 255
@@ -50,7 +50,9 @@ class Submission:
     model: str | None = None
     job_class: JobClass = JobClass.DEFAULT
     idempotency_key: str | None = None
-    origin: str = "api"
+    origin: Origin = Origin.API
+    requester: str | None = None
+    roles: tuple[str, ...] = ()
     deadline_s: float | None = None
 
 
@@ -82,6 +84,8 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         model=submission.model,
         job_class=submission.job_class,
         origin=submission.origin,
+        requester=submission.requester,
+        roles=submission.roles,
         input=asked,
         idempotency_key=check_key(submission.idempotency_key),
         request_sha256=fingerprint(submission),
@@ -94,7 +98,7 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
             tenant_id, new.job_class, lambda: load.read_line(tx, tenant_id, new.job_class)
         )
         outlook = look_ahead(desk, new, line)
-        if outlook.refusal is not None and load.is_expected(
+        if outlook.refusal is not None and refusals.is_expected(
             tx, tenant_id, new.request_sha256 or "", early_s=EARLY_S, late_s=LATE_S
         ):
             outlook = look_ahead(desk, new, line, is_expected=True)
@@ -146,9 +150,9 @@ def refuse(desk: Desk, new: NewJob, refusal: Refuse | None) -> NoReturn:
     if refusal is None:
         raise NotFound(f"The job of the idempotency key {new.idempotency_key!r} has just gone.")
     with desk.doors.as_tenant(new.tenant_id) as tx:
-        load.note_refusal(
+        refusals.note(
             tx,
-            load.Refusal(
+            refusals.Refusal(
                 tenant_id=new.tenant_id,
                 id=uuid7(),
                 job_class=new.job_class,

@@ -130,6 +130,7 @@ def next_claim(held: Claim, outcome: Acted, settled: Settled) -> Claim:
         effect_key=None,
         effect_epoch=None,
         woken=None,
+        note=None,
     )
 
 

@@ -18,10 +18,10 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from store.schema.ground import JOB_CLASS, WORK, metadata, moment, one_of, word
-from store.states import ENDINGS, JobStatus, StepKind, StepState
+from store.states import ENDINGS, JobStatus, Origin, StepKind, StepState
 
 # A job is one durable request of one tenant. It ends in exactly one of four statuses.
 jobs = Table(
@@ -33,7 +33,12 @@ jobs = Table(
     Column("agent_version", Text, nullable=False),
     Column("model", Text),
     Column("job_class", JOB_CLASS, nullable=False),
-    Column("origin", Text, nullable=False),
+    # How it came to be, which never changes (invocation_is_kept): over which door, through which
+    # the jobs above it in its line came (the first one first), who asked, and that one's roles.
+    Column("origin", word("origin", Origin), nullable=False),
+    Column("origins_above", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("requester", Text),
+    Column("roles", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("status", word("job_status", JobStatus), nullable=False),
     Column("status_reason", Text),
     moment("status_until"),

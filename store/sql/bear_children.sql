@@ -1,15 +1,16 @@
 -- bear_children: put down the jobs that a step has asked for, each with its first steps.
 --
 -- A child is never more than its parent (child_is_less): it has its class, model and tenant, ends no
--- later, and is one deeper in the same line. The caller holds the parent, and has checked the bounds.
+-- later, is one deeper in the same line, and is asked for by the same person through the same doors. The caller holds the parent, and has checked the bounds.
 create or replace function stepwell.bear_children(
   p_tenant uuid, p_job uuid, p_seq int, p_children jsonb
 ) returns void language sql as $$
   insert into stepwell.jobs (
-    tenant_id, id, agent, agent_version, model, job_class, origin, status, outstanding, next_seq,
-    event_seq, input, deadline_at, parent_job_id, parent_seq, root_id, depth)
+    tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
+    outstanding, next_seq, event_seq, input, deadline_at, parent_job_id, parent_seq, root_id, depth)
   select p_tenant, (child.value ->> 'id')::uuid, child.value ->> 'agent',
-         child.value ->> 'agent_version', parent.model, parent.job_class, 'agent', 'queued',
+         child.value ->> 'agent_version', parent.model, parent.job_class, 'agent',
+         parent.origins_above || parent.origin::text, parent.requester, parent.roles, 'queued',
          jsonb_array_length(child.value -> 'steps'), jsonb_array_length(child.value -> 'steps') + 1,
          1, child.value -> 'input',
          least(parent.deadline_at, now() + make_interval(

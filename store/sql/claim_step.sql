@@ -29,7 +29,8 @@ create or replace function stepwell.claim_step(
   parent_seq int, parent_output jsonb,
   agent text, agent_version text, model text, job_class text, origin text, job_input jsonb,
   effect_key text, effect_epoch int, wait_n int, wait_kind text, wait_name text, wait_state text,
-  wait_result jsonb, wait_fallback jsonb, parent_job_id uuid, deadline_in_s double precision
+  wait_result jsonb, wait_fallback jsonb, parent_job_id uuid, deadline_in_s double precision,
+  note jsonb, origins_above text[], root_id uuid, requester text, roles text[]
 ) language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -97,8 +98,9 @@ begin
       select parent.output from stepwell.checkpoints parent
        where parent.tenant_id = p_tenant and parent.job_id = p_job and parent.seq = step.parent_seq
     ) end,
-    job.agent, job.agent_version, job.model, job.job_class::text, job.origin, job.input,
+    job.agent, job.agent_version, job.model, job.job_class::text, job.origin::text, job.input,
     step.effect_key, step.effect_epoch, woken.n, woken.kind::text, woken.name, woken.state::text,
     woken.result, woken.fallback, job.parent_job_id,
-    extract(epoch from job.deadline_at - clock_timestamp())::double precision;
+    extract(epoch from job.deadline_at - clock_timestamp())::double precision, step.error,
+    job.origins_above, job.root_id, job.requester, job.roles;
 end $$;

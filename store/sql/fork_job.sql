@@ -9,6 +9,8 @@
 --                  side has seen already is known there; a begun effect stays begun, and is asked
 --                  about, unless it failed in a way that says that nothing happened
 --
+-- It came to be as the original did: what was out of the reach of that is out of the reach of its copy.
+--
 -- 'made', 'missing', 'busy' when a step of a replayed job is still coming in, or 'refused' when there is
 -- no such step, or one before it was not committed.
 create or replace function stepwell.fork_job(
@@ -36,12 +38,12 @@ begin
   if v_ready = 0 or v_first <> p_from then return 'refused'; end if;
 
   insert into stepwell.jobs (
-    tenant_id, id, agent, agent_version, model, job_class, origin, status, outstanding, steps_done,
-    next_seq, event_seq, input, root_id, forked_from, forked_from_seq)
+    tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
+    outstanding, steps_done, next_seq, event_seq, input, root_id, forked_from, forked_from_seq)
   values (
     p_tenant, p_new, old.agent, coalesce(p_version, old.agent_version), old.model,
-    coalesce(p_class, old.job_class), old.origin, 'queued', v_ready, v_shared,
-    v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first);
+    coalesce(p_class, old.job_class), old.origin, old.origins_above, old.requester, old.roles,
+    'queued', v_ready, v_shared, v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first);
   insert into stepwell.checkpoints (
     tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input, state, epoch,
     attempts, losses, claimed_at, committed_at, output, error, effect_key, effect_epoch, effect_started_at)

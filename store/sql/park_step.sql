@@ -48,7 +48,7 @@ begin
   if v_count > 0 then
     select count(*) into v_descendants from stepwell.jobs j
      where j.tenant_id = p_tenant and j.root_id = job.root_id and j.parent_job_id is not null;
-    if job.depth + 1 > (p_bounds ->> 'depth')::int
+    if cardinality(job.origins_above) + 1 > (p_bounds ->> 'depth')::int
        or v_descendants + v_count > (p_bounds ->> 'descendants')::int then
       return 'refused';
     end if;

@@ -24,6 +24,7 @@ from store.rows import WaitRow
 from store.states import (
     JobClass,
     JobStatus,
+    Origin,
     StepKind,
     StepState,
     WaitKind,
@@ -97,7 +98,7 @@ class Stage:
             agent_version="1",
             model=None,
             job_class=JobClass.DEFAULT,
-            origin="api",
+            origin=Origin.API,
             input={},
             idempotency_key=None,
             request_sha256=None,

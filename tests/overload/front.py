@@ -29,7 +29,7 @@ from jobs.web.app import create_app
 from jobs.web.refusals import Busy
 from store import jobs
 from store.jobs import NewJob
-from store.states import JobClass, Work
+from store.states import JobClass, Origin, Work
 from tests.overload.policies import POLICIES, Policy
 
 TENANT_HEADER = "x-tenant"
@@ -81,7 +81,7 @@ def submit_plainly(desk: Desk, tenant_id: UUID, submission: Submission) -> Submi
         agent_version=program.version,
         model=None,
         job_class=JobClass.DEFAULT,
-        origin="api",
+        origin=Origin.API,
         input=submission.input,
         idempotency_key=None,
         request_sha256=None,

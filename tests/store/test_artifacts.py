@@ -15,14 +15,16 @@ from store.doors import Doors
 from store.errors import NotFound, TooLarge
 from store.jobs import NewJob
 from store.rows import ArtifactRow
-from store.states import JobClass, StepKind, Work
+from store.states import JobClass, Origin, StepKind, Work
 from store.transitions import Plan
 
 
 @pytest.fixture
 def job_id(doors: Doors, tenant: UUID) -> UUID:
     first = (Plan(StepKind.FUNCTION, "step.test", Work.WAITS),)
-    new = NewJob(tenant, uuid4(), "a", "1", None, JobClass.DEFAULT, "api", {}, None, None, first)
+    new = NewJob(
+        tenant, uuid4(), "a", "1", None, JobClass.DEFAULT, Origin.API, {}, None, None, first
+    )
     with doors.as_tenant(tenant) as tx:
         jobs.create(tx, new)
     return new.id

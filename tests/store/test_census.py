@@ -11,9 +11,10 @@ from uuid_utils.compat import uuid7
 
 from scheduler.census import take_census
 from scheduler.settings import SchedulerSettings
-from store import due, load
+from store import due, load, refusals
 from store.doors import Doors
-from store.load import Line, Refusal
+from store.load import Line
+from store.refusals import Refusal
 from store.rows import ClassLoad, PlatformLoad
 from store.states import JobClass, Work
 from tests.running import at_once
@@ -51,7 +52,7 @@ def line(stepper: Stepper, job_class: JobClass = JobClass.DEFAULT) -> Line:
 def refuse(stepper: Stepper, request: str = "r", retry_after_s: float = 30.0) -> None:
     told = ("analyst", "busy", "It is full.", request, retry_after_s)
     with stepper.doors.as_tenant(stepper.tenant_id) as tx:
-        load.note_refusal(tx, Refusal(stepper.tenant_id, uuid7(), JobClass.DEFAULT, *told))
+        refusals.note(tx, Refusal(stepper.tenant_id, uuid7(), JobClass.DEFAULT, *told))
 
 
 def set_back(doors: Doors, **moments_s: float) -> None:
@@ -105,7 +106,7 @@ def test_a_tenant_sees_its_own_line_and_no_other(
     with doors.as_tenant(stepper.tenant_id) as tx:
         for table in ("tenant_census", "refusals"):
             assert tx.execute(text(f"select count(*) from stepwell.{table}")).scalar() == 0
-        assert load.count_refusals(tx, 60.0) == []
+        assert refusals.count(tx, 60.0) == []
 
 
 def test_a_fresh_census_is_not_taken_again(doors: Doors) -> None:
@@ -263,19 +264,19 @@ def test_refusals_are_counted_promised_and_forgotten(stepper: Stepper, doors: Do
     count(doors)
     assert line(stepper).promised == 1
     with doors.as_tenant(stepper.tenant_id) as tx:
-        (told,) = load.count_refusals(tx, 60.0)
+        (told,) = refusals.count(tx, 60.0)
         assert (told.job_class, told.code, told.count) == (JobClass.DEFAULT, "busy", 2)
         expected = {"early_s": 1.0, "late_s": 60.0}
-        assert load.is_expected(tx, stepper.tenant_id, "another", **expected)
-        assert not load.is_expected(tx, stepper.tenant_id, "r", **expected), "it is too early"
-        assert not load.is_expected(tx, stepper.tenant_id, "never seen", **expected)
+        assert refusals.is_expected(tx, stepper.tenant_id, "another", **expected)
+        assert not refusals.is_expected(tx, stepper.tenant_id, "r", **expected), "it is too early"
+        assert not refusals.is_expected(tx, stepper.tenant_id, "never seen", **expected)
     stepper.set_back("refusals", "at", 5.0, tenant_id=stepper.tenant_id)
     set_back(doors, measured_at=60.0)
     assert count(doors)[JobClass.DEFAULT].refused == 2
     assert count(doors)[JobClass.DEFAULT].refused == 2
     with doors.as_operator("test") as tx:
-        assert load.forget_refusals(tx, 3600.0, 10) == 0
-        assert load.forget_refusals(tx, 1.0, 1) == 1
+        assert refusals.forget(tx, 3600.0, 10) == 0
+        assert refusals.forget(tx, 1.0, 1) == 1
 
 
 def test_an_unknown_tenant_has_no_line(doors: Doors, tenant: UUID) -> None:

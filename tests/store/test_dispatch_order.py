@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from store import due, tenants
+from store import due, tenants, transitions
 from store.doors import Doors
 from store.due import DueStep
 from store.states import JobClass, Work
@@ -232,10 +232,23 @@ def fastest_s(doors: Doors) -> float:
     return min(took)
 
 
-def test_a_round_costs_the_same_however_long_the_backlog(
+def fastest_claim_s(doors: Doors, town: list[Stepper]) -> float:
+    """The fastest of some claims of steps that a round has just rung for, each undone."""
+    rung = [step for step in take(doors, 60) if step.tenant_id == town[0].tenant_id]
+    worker_id, took = town[0].start_worker(), []
+    for step in rung:
+        with doors.hot() as connection, connection.transaction(force_rollback=True):
+            began = perf_counter()
+            held = transitions.claim(connection, step.tenant_id, step.job_id, step.seq, worker_id)
+            took.append(perf_counter() - began)
+            assert held is not None
+    return min(took)
+
+
+def test_a_round_and_a_claim_cost_the_same_however_long_the_backlog(
     doors: Doors, town: list[Stepper], database: Database
 ) -> None:
-    reads, costs_s = [], []
+    reads, costs_s, claims_s = [], [], []
     for more in (100, 19_900, 80_000):
         put_down_many(doors, town, more, "default")
         with psycopg.connect(database.admin_url, autocommit=True) as admin:
@@ -243,8 +256,10 @@ def test_a_round_costs_the_same_however_long_the_backlog(
             admin.execute("vacuum stepwell.checkpoints")
         costs_s.append(fastest_s(doors))
         reads.append(rows_read(doors))
+        claims_s.append(fastest_claim_s(doors, town))
     assert max(reads) <= 2 * min(reads), reads
     assert max(costs_s) <= 1.5 * costs_s[0], costs_s
+    assert max(claims_s) <= 1.5 * claims_s[0], claims_s
 
 
 def test_a_planner_that_was_last_told_when_all_was_quiet_walks_none_of_it(

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from jobs.web.asked import TheDesk, TheTenant
 from jobs.web.shapes_of_load import Queues
-from store import load
+from store import load, refusals
 
 router = APIRouter(tags=["platform"])
 
@@ -23,5 +23,5 @@ def list_queues(desk: TheDesk, tenant_id: TheTenant) -> Queues:
             load.read(tx),
             load.read_classes(tx),
             load.read_own(tx),
-            load.count_refusals(tx, REFUSED_WITHIN_S),
+            refusals.count(tx, REFUSED_WITHIN_S),
         )

@@ -373,7 +373,7 @@ def test_the_letters_of_a_dependency_that_is_well_again_are_replayed(
 
 
 def test_a_parked_call_waits_out_the_limit_and_is_made_without_a_question(
-    household: Household, crm: Refusing
+    household: Household, crm: Refusing, gates: Gates
 ) -> None:
     crm.status, crm.headers = 429, {"Retry-After": "1"}
     job_id = submit(household, "charge_patiently")
@@ -384,6 +384,7 @@ def test_a_parked_call_waits_out_the_limit_and_is_made_without_a_question(
     job = household.run(job_id)
     assert job.output == "done: charge done"
     assert crm.asked == ["/charge", "/charge"]
+    assert [counted(gates, what) for what in ("calls", "firsts")] == [2, 1]
     assert [
         w for w in hand_of(household.viewer).waits(job_id) if w.state is WaitState.PENDING
     ] == []

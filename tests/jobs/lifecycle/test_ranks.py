@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from jobs.lifecycle.gateway import SOON_LATE_S, rank_of
-from store.states import JobClass, StepKind, Work
+from store.states import JobClass, Origin, StepKind, Work
 from store.transitions import Claim
 
 HELD = Claim(
@@ -29,7 +29,7 @@ HELD = Claim(
     agent_version="1",
     model=None,
     job_class="default",
-    origin="api",
+    origin=Origin.API,
     job_input={},
 )
 
