@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.agent.agent import Agent, Limits
+    from jobs.agent.delegation import delegate_to
     from jobs.agent.pipeline import Pipeline, StepContext
     from jobs.agent.tool import Found, Tool, ToolContext, ToolFailed, tool
     from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, Wait, WaitFor
@@ -30,6 +31,7 @@ __all__ = [
     "ToolFailed",
     "Wait",
     "WaitFor",
+    "delegate_to",
     "tool",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "ToolFailed": "jobs.agent.tool",
     "Wait": "jobs.agent.waiting",
     "WaitFor": "jobs.agent.waiting",
+    "delegate_to": "jobs.agent.delegation",
     "tool": "jobs.agent.tool",
 }
 

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     depth_max: int = Field(
         default=4, ge=0, description="how deep a line of jobs may be that one job begins"
     )
+    children_max: int = Field(
+        default=32, ge=0, description="how many jobs one job may make with all its steps"
+    )
     descendants_max: int = Field(
         default=100, ge=0, description="how many jobs one job and those it made may make"
     )

@@ -254,12 +254,13 @@ def park(
     *,
     depth_max: int,
     descendants_max: int,
+    children_max: int | None = None,
 ) -> Parked | None:
     """Let go of the step until what it waits for comes; None when the claim is not the latest.
 
     Children that would be deeper or more than the bounds are refused, and the step goes on.
     """
-    bounds = {"depth": depth_max, "descendants": descendants_max}
+    bounds = {"depth": depth_max, "descendants": descendants_max, "children": children_max}
     row = connection.execute(
         _PARK,
         (

@@ -40,6 +40,7 @@ from jobs import (
     ToolContext,
     ToolFailed,
     WaitFor,
+    delegate_to,
     tool,
 )
 from store.errors import Unreachable
@@ -528,6 +529,68 @@ wisher = Agent(
 wishing = Pipeline(
     name="wishing", steps=[begin_wishing, go_on_wishing, tell_wish], input_type=Wishes
 )
+
+
+# --- how a job came to be -------------------------------------------------------------------------
+
+
+@tool(effect="external", idempotency="none", origins=("api", "chat"))
+def reach(ctx: ToolContext, what: Any) -> str:
+    """Change the world, for those who come in person."""
+    note(f"reach {what} {ctx.key}")
+    return f"reached {what}"
+
+
+@tool(effect="read", optional=True, origins=("api", "chat"))
+def reach_perhaps(ctx: ToolContext, what: Any) -> str:
+    """Look at the world, for those who come in person."""
+    note(f"reach {what} {ctx.key}")
+    return f"reached {what}"
+
+
+def follow_script_and_tell(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Follow the script, and write down which tools were offered."""
+    note(f"offered {' '.join(sorted(tool.name for tool in info.function_tools))}")
+    return follow_script(messages, info)
+
+
+RECURSION_TURNS = 2
+
+
+def delegate_again(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Ask for three more jobs like this one, and for what may not be had, at every turn."""
+    if heard("model") == "fail":
+        raise RuntimeError("the model is out of order")
+    note(f"offered {' '.join(sorted(tool.name for tool in info.function_tools))}")
+    turn = sum(isinstance(message, ModelResponse) for message in messages)
+    if turn >= RECURSION_TURNS:
+        return ModelResponse(parts=[TextPart("gave up")])
+    more = {"agent": "recursive", "input": {"ask": "go on"}}
+    wanted = [("delegate", more)] * 3 + [("reach", {"what": "everything"})]
+    return ModelResponse(
+        parts=[
+            ToolCallPart(tool, args, tool_call_id=f"{turn}-{n}")
+            for n, (tool, args) in enumerate(wanted)
+        ]
+    )
+
+
+guarded = Agent(
+    name="guarded",
+    model=FunctionModel(follow_script_and_tell, model_name="script"),
+    instructions="Follow the script.",
+    tools=(reach, reach_perhaps, echo, delegate_to("guarded", "walk", "guarded_line")),
+    input_type=Script,
+)
+recursive = Agent(
+    name="recursive",
+    model=FunctionModel(delegate_again, model_name="recursion"),
+    instructions="Never do anything yourself.",
+    tools=(delegate_to("recursive"), reach),
+    limits=Limits(failed_tools_max=100),
+)
+guarded_line = Pipeline(name="guarded_line", steps=[reckon, reach])
+guarded_gap = Pipeline(name="guarded_gap", steps=[reckon, reach_perhaps])
 
 
 # --- models that take long, and code that changes -------------------------------------------------

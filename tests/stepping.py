@@ -167,11 +167,22 @@ class Stepper:
             return transitions.start_effect(connection, held)
 
     def park(
-        self, held: Claim, wait: Wait, *, depth_max: int = 5, descendants_max: int = 50
+        self,
+        held: Claim,
+        wait: Wait,
+        *,
+        depth_max: int = 5,
+        descendants_max: int = 50,
+        children_max: int = 50,
     ) -> Parked | None:
         with self.doors.hot() as connection:
             return transitions.park(
-                connection, held, wait, depth_max=depth_max, descendants_max=descendants_max
+                connection,
+                held,
+                wait,
+                depth_max=depth_max,
+                descendants_max=descendants_max,
+                children_max=children_max,
             )
 
     def put_to_sleep(self, wait: Wait, **job: Any) -> UUID:

@@ -17,6 +17,7 @@ from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool
 from jobs.agent.versions import check_accepts, is_accepted
 from jobs.errors import Misdeclared
+from store.invocation import Invocation
 from store.states import StepKind, Work
 from store.transitions import Plan
 
@@ -107,6 +108,10 @@ class Agent:
 
     def find_tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.tools if tool.name == name), None)
+
+    def tools_for(self, invocation: Invocation) -> list[Tool]:
+        """The tools that a job that came to be so is offered."""
+        return [tool for tool in self.tools if tool.why_not_available_to(invocation) is None]
 
     def write_prompt(self, asked: BaseModel) -> str:
         """What the model is told first, from the job's input."""

@@ -31,6 +31,7 @@ from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 from pydantic_ai.settings import ModelSettings
 
 from jobs.agent.agent import Agent
+from jobs.agent.tool import Tool
 from jobs.errors import UnknownModel
 from jobs.settings import Settings
 from store.transitions import Usage
@@ -247,12 +248,16 @@ async def ask(
     transcript: Sequence[ModelMessage],
     settings: Settings,
     patience: Patience | None = None,
+    tools: Sequence[Tool] | None = None,
 ) -> Said:
-    """One model call. Raises pydantic-ai's typed errors as they are."""
+    """One model call, with these tools offered, or all of the agent's.
+
+    Raises pydantic-ai's typed errors as they are.
+    """
     patience = patience or patience_with(agent, settings)
     first_s = None
     parameters = ModelRequestParameters(
-        function_tools=[tool.definition for tool in agent.tools],
+        function_tools=[tool.definition for tool in (agent.tools if tools is None else tools)],
         output_mode="text" if agent.answer_tool is None else "tool",
         output_tools=[] if agent.answer_tool is None else [agent.answer_tool],
         allow_text_output=agent.answer_tool is None,

@@ -28,9 +28,11 @@ from pydantic_ai.messages import ModelResponse, ToolCallPart
 from jobs.agent.agent import ANSWER_TOOL, Agent
 from jobs.agent.model import Models, Said, ask
 from jobs.agent.pipeline import Pipeline
+from jobs.agent.tool import Tool
 from jobs.agent.transcript import load_response, write_transcript
 from jobs.errors import InvalidInput, UnknownModel
 from jobs.settings import Settings
+from store.invocation import Invocation
 from store.rows import CheckpointRow
 from store.states import StepKind, StepState
 from store.transitions import Usage
@@ -95,16 +97,19 @@ async def rehearse(
     settings: Settings,
     *,
     model_name: str | None,
+    invocation: Invocation | None = None,
 ) -> AsyncIterator[Compared]:
     """Ask again and compare, step by step; it ends early when the model gives no answer.
 
-    `steps` are those of the job in order, `model_name` as a job would name it.
+    `steps` are those of the job in order, `model_name` as a job would name it. The model is offered
+    the tools of such an invocation; all of them without one.
 
     Raises:
         InvalidInput: the job's input does not fit the agent as it is now.
         UnknownModel: no model can be made of that name.
     """
     asked = _read_input(agent, job_input)
+    tools = agent.tools if invocation is None else agent.tools_for(invocation)
     committed = [step for step in steps if step.state is StepState.COMMITTED]
     for step in committed:
         if step.kind is not StepKind.MODEL:
@@ -112,7 +117,7 @@ async def rehearse(
         before = [each for each in committed if each.seq < step.seq]
         recorded = read_decision(load_response(step.output))
         try:
-            said = await _ask(agent, asked, before, models, settings, model_name)
+            said = await _ask(agent, asked, before, models, settings, model_name, tools)
         except UnknownModel:
             raise
         except Exception as error:  # noqa: BLE001 - providers raise what they like
@@ -185,11 +190,12 @@ async def _ask(
     models: Models,
     settings: Settings,
     model_name: str | None,
+    tools: Sequence[Tool],
 ) -> Said:
     limit_s = (agent.limits.model_timeout_s or settings.model_timeout_s) + GRACE_S
     transcript = write_transcript(agent, asked, before)
     with models.borrow(agent, model_name) as model:
-        return await asyncio.wait_for(ask(model, agent, transcript, settings), limit_s)
+        return await asyncio.wait_for(ask(model, agent, transcript, settings, tools=tools), limit_s)
 
 
 def _read_input(agent: Agent, job_input: Mapping[str, Any]) -> BaseModel:

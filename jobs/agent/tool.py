@@ -19,9 +19,11 @@ from pydantic import TypeAdapter
 from pydantic_ai.tools import Tool as ModelTool
 from pydantic_ai.tools import ToolDefinition
 
+from jobs.agent.origins import EVERY_ORIGIN, read_origins, why_not_available
 from jobs.agent.outside import OnRateLimit, check_dependency, check_on_rate_limit
 from jobs.errors import Misdeclared
-from store.states import Work
+from store.invocation import Invocation
+from store.states import Origin, Work
 
 Effect = Literal["read", "write", "external"]
 Idempotency = Literal["safe", "key", "none"]
@@ -123,6 +125,7 @@ class Tool:
     on_rate_limit: OnRateLimit | None = None
     optional: bool = False
     budget_s: float | None = None
+    origins: frozenset[Origin] = EVERY_ORIGIN
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -144,6 +147,10 @@ class Tool:
     def limit_s(self) -> float:
         """Seconds after which a call is given up: its timeout, or its budget where that is less."""
         return self.timeout_s if self.budget_s is None else min(self.timeout_s, self.budget_s)
+
+    def why_not_available_to(self, invocation: Invocation) -> str | None:
+        """Why a job that came to be so may not call it; None when it may."""
+        return why_not_available(self.name, self.origins, invocation)
 
     @cached_property
     def definition(self) -> ToolDefinition:
@@ -215,6 +222,7 @@ def tool(
     on_rate_limit: OnRateLimit | None = ...,
     optional: bool = ...,
     budget_s: float | None = ...,
+    origins: Iterable[Origin | str] | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -232,6 +240,7 @@ def tool(
     on_rate_limit: OnRateLimit | None = None,
     optional: bool = False,
     budget_s: float | None = None,
+    origins: Iterable[Origin | str] | None = None,
 ) -> Any:
     """Make a tool of a typed function.
 
@@ -259,6 +268,8 @@ def tool(
         optional: the job can do without it: a call that fails, takes longer than its budget, or
             has no room is left out, and the job says so.
         budget_s: seconds after which an optional call is left out; its timeout by default.
+        origins: through which doors a job must have come, it and all above it in its line, for the
+            tool to be available to it; any, by default. `agent` counts as named.
 
     Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
@@ -269,6 +280,7 @@ def tool(
     check_dependency(dependency)
     check_on_rate_limit(on_rate_limit)
     _check_optional(optional, budget_s, idempotency or ("safe" if effect == "read" else "none"))
+    available = read_origins(origins)
 
     def make(declared: Callable[..., Any]) -> Tool:
         if process:
@@ -287,6 +299,7 @@ def tool(
             on_rate_limit=on_rate_limit,
             optional=optional,
             budget_s=budget_s,
+            origins=available,
         )
         try:
             _ = made.definition

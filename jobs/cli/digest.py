@@ -44,7 +44,7 @@ def has_failed(step: Shape) -> bool:
     if step["state"] == "waiting":
         return False
     made = step["output"]
-    told = isinstance(made, Mapping) and made.get("outcome") in ("failed", "retried")
+    told = isinstance(made, Mapping) and made.get("outcome") in ("failed", "retried", "denied")
     return bool(step["error"]) or told
 
 

@@ -21,6 +21,7 @@ import typer
 
 from jobs import client as stepwell
 from jobs.cli import (
+    callers,
     dependencies,
     forking,
     letters,
@@ -163,6 +164,7 @@ app.command()(questions.signal)
 app.command()(forking.fork)
 app.command("dependencies")(dependencies.list_dependencies)
 app.add_typer(letters.app, name="dead-letters")
+app.add_typer(callers.app, name="callers")
 
 
 @app.command()

@@ -114,6 +114,8 @@ def _facts(job: dict[str, Any]) -> Table:
 
 def _lineage(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where it comes from, and what came of it."""
+    yield "came by", " → ".join([*job["origins_above"], job["origin"]])
+    yield "asked for by", _requester(job)
     if job["parent_job_id"]:
         first = job["root_id"]
         further = "" if first == job["parent_job_id"] else f", in the line of {first}"
@@ -123,6 +125,11 @@ def _lineage(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "forked", f"from job {job['forked_from']}, on its own from step {seq} on"
     if job["children"]:
         yield "children", f"{job['children']:,}"
+
+
+def _requester(job: Mapping[str, Any]) -> str:
+    name = plain(job["requester"] or "nobody by name")
+    return f"{name}, as {plain(', '.join(job['roles']))}" if job["roles"] else name
 
 
 def _standing(job: dict[str, Any]) -> Text:

@@ -39,8 +39,9 @@ from jobs.cli.speech import (
 )
 from jobs.errors import Misdeclared, Refused
 from jobs.settings import Settings
+from store.invocation import Invocation
 from store.rows import CheckpointRow
-from store.states import JobClass, StepKind, StepState, Work
+from store.states import JobClass, Origin, StepKind, StepState, Work
 
 DIFF_LINES_MAX = 24
 STYLES = {Verdict.SAME: "green", Verdict.DIFFERS: "yellow", Verdict.UNANSWERED: "red"}
@@ -123,11 +124,25 @@ async def _rehearse(
     models = Models(settings)
     with err.status("asking the model again") as status:
         async for each in rehearse(
-            agent, job["input"], steps, models, settings, model_name=model_name
+            agent,
+            job["input"],
+            steps,
+            models,
+            settings,
+            model_name=model_name,
+            invocation=_invocation_of(job),
         ):
             found.append(each)
             status.update(f"asked again: {count(len(found), 'decision')}")
     return found
+
+
+def _invocation_of(job: Mapping[str, Any]) -> Invocation:
+    return Invocation(
+        origin=Origin(job["origin"]),
+        root_id=UUID(job["root_id"]),
+        origins_above=tuple(map(Origin, job["origins_above"])),
+    )
 
 
 # --- telling --------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Story:
             return self._hear_step(what, data, at)
         if family == "job":
             return self._hear_job(what, data)
-        return f"{kind} {gist(data, MESSAGE_CHARS_MAX)}".rstrip()
+        return _refused(kind, data) or f"{kind} {gist(data, MESSAGE_CHARS_MAX)}".rstrip()
 
     def _hear_progress(self, data: dict[str, Any]) -> None:
         step = self.steps[data["seq"]]
@@ -184,6 +184,24 @@ def _left_out(data: dict[str, Any]) -> str:
     told = data.get("degraded")
     why = told.get("why") if isinstance(told, dict) else None
     return one_line(why or "it was optional", MESSAGE_CHARS_MAX)
+
+
+def _refused(kind: str, data: dict[str, Any]) -> str | None:
+    """What was asked for and not done."""
+    match kind:
+        case "call.refused":
+            tool, why = one_line(data.get("tool") or "", 60), data.get("reason") or ""
+            return f"✗ {data.get('seq', ''):>3}  {tool}  {one_line(why, MESSAGE_CHARS_MAX)}"
+        case "children.refused":
+            bound, most = data.get("bound"), data.get("max")
+            what = {
+                "depth": f"they would be deeper in their line than {most}",
+                "children": f"this job would have more than {most} of its own",
+                "descendants": f"its line would have more than {most}",
+            }.get(str(bound), str(bound))
+            return f"✗ {data.get('seq', ''):>3}  {data.get('asked', '')} jobs were refused: {what}"
+        case _:
+            return None
 
 
 def _when(until: object) -> str:

@@ -30,10 +30,12 @@ from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
 from jobs.lifecycle.parking import wait_for
 from jobs.lifecycle.passage import Passage
+from jobs.lifecycle.refusals import refuse_plan
 from jobs.lifecycle.results import conclude_with, given_to, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from store import checkpoints, transitions
 from store.errors import StoreError
+from store.invocation import Invocation
 from store.jsonb import keepable
 from store.rows import CheckpointRow
 from store.states import JobStatus, StepKind, Work
@@ -108,7 +110,7 @@ def _ask_model(held: Claim, agent: Agent, house: House, passage: Passage | None)
             return Acted(
                 keepable(dump_response(said.response)),
                 usage=said.usage,
-                plan=tuple(_plan_call(agent, call) for call in calls),
+                plan=tuple(_plan_call(agent, call, held.invocation) for call in calls),
             )
         case Answer(output):
             return Acted(
@@ -142,11 +144,13 @@ def _ask(
         total_s=None if passage is None else passage.granted.total_s,
         left_s=held.deadline_in_s,
     )
+    tools = agent.tools_for(held.invocation)
     with house.models.borrow(agent, held.model) as model:
         if passage is not None:
             passage.begin()
         said = house.loop.run(
-            ask(model, agent, transcript, house.settings, patience), timeout_of(held, agent, house)
+            ask(model, agent, transcript, house.settings, patience, tools),
+            timeout_of(held, agent, house),
         )
         if passage is not None:
             passage.end(said.first_s)
@@ -170,13 +174,14 @@ def _check_limits(agent: Agent, steps: list[CheckpointRow]) -> None:
         raise LimitReached(f"{failed} failed tool calls are over the limit of {agent.name!r}.")
 
 
-def _plan_call(agent: Agent, call: Call) -> Plan:
+def _plan_call(agent: Agent, call: Call, invocation: Invocation) -> Plan:
     tool = agent.find_tool(call.tool)
     asked = {"tool": call.tool, "call_id": call.call_id, "args": keepable(call.args)}
     if tool is None:
         # A made-up name must not become a label on anybody's dashboard.
         return Plan(StepKind.TOOL, "tool.unknown", Work.WAITS, asked)
-    return Plan(StepKind.TOOL, f"tool.{tool.name}", tool.work, asked)
+    planned = Plan(StepKind.TOOL, f"tool.{tool.name}", tool.work, asked)
+    return refuse_plan(tool, asked, invocation) or planned
 
 
 # --- a tool call ----------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from jobs.lifecycle.gateway import (
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
 from jobs.lifecycle.parking import given_up, is_gone, resume, review_gone, review_version
+from jobs.lifecycle.refusals import refuse_call
 from jobs.lifecycle.results import left_out, tool_failed
 from jobs.lifecycle.settling import (
     hand_back,
@@ -181,6 +182,7 @@ def foresee(held: Claim, program: Program, house: House) -> Outcome | None:
         or (resume(held, held.woken, program, house) if held.woken else None)
         or (review_gone(held) if is_gone(held, program) else None)
         or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
+        or refuse_call(held, program)
         or (Broke(poisonous(held.losses)) if held.losses >= LOSSES_MAX else None)
     )
 
@@ -309,6 +311,8 @@ def conclude_acted(
     """Commit the step with what follows; the next one when it rides along."""
     rides = rides_along(outcome.plan, program, spent_ms, house)
     event = event | {"outcome": outcome.outcome}
+    if outcome.refused is not None:
+        event["refused"] = outcome.refused
     if outcome.left_out is not None:
         event["degraded"] = {"seq": held.seq, "name": held.name, "why": outcome.left_out}
     settlement = Settlement(

@@ -14,6 +14,7 @@
     changed           the code it was begun with is gone, and a person would not go on with the new
     timeout           it took longer than it may
     limit             the job used up what it may use
+    forbidden         it may not be done by a job that came to be as this one did
     crashed           the process of its own that a tool ran in died under it
     poison            the step took its workers down with it
     bug               code of ours or of a tool raised
@@ -51,6 +52,7 @@ class ErrorClass(StrEnum):
     CHANGED = "changed"
     TIMEOUT = "timeout"
     LIMIT = "limit"
+    FORBIDDEN = "forbidden"
     CRASHED = "crashed"
     POISON = "poison"
     BUG = "bug"

@@ -11,9 +11,10 @@ from store.transitions import Ending, Plan, Usage, Wait
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """The step is done. `outcome` is for people: success, failed, retried or degraded.
+    """The step is done. `outcome` is for people: success, failed, retried, denied or degraded.
 
-    `left_out` says why optional work was left out, where it was.
+    `left_out` says why optional work was left out, where it was; `refused` which call was not made,
+    as the story tells it.
     """
 
     output: Any
@@ -23,6 +24,7 @@ class Acted:
     is_joining: bool = False
     ending: Ending | None = None
     left_out: str | None = None
+    refused: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def park(held: Claim, wait: Wait, house: House) -> Parked | None:
             wait,
             depth_max=house.settings.depth_max,
             descendants_max=house.settings.descendants_max,
+            children_max=house.settings.children_max,
         ),
     )
 

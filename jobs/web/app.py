@@ -17,6 +17,7 @@ from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
 from jobs.web import problems
 from jobs.web.asked import Lobby, Turnstile
+from jobs.web.callers import Callers, find_file
 from jobs.web.door import Door
 from jobs.web.routes import (
     artifacts,
@@ -45,7 +46,10 @@ def create_app(
     web_settings: WebSettings | None = None,
     open_desk: Callable[[Settings], Desk] = Desk.open,
 ) -> FastAPI:
-    """The app. Raises `NotReady` when no token is set: an open API is never started by accident."""
+    """The app. Raises `NotReady` when no token is set: an open API is never started by accident.
+
+    The same for a file of callers that cannot be used.
+    """
     if settings is None:
         logs.configure()
     settings = settings or Settings()
@@ -76,6 +80,7 @@ def create_app(
         token=settings.api_token,
         tenant_id=settings.tenant_id,
         settings=web_settings,
+        callers=Callers.load(find_file(web_settings, settings.home), settings.tenant_id),
     )
     problems.install(app)
     app.include_router(overview.health)

@@ -1,4 +1,4 @@
-"""What every route is handed: the desk, the tenant of the token, the settings, the turnstiles."""
+"""What every route is handed: the desk, the caller, their tenant, the settings, the turnstiles."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 
 from jobs.lifecycle.desk import Desk
+from jobs.web.callers import Caller
 from jobs.web.refusals import Busy
 from jobs.web.settings import WebSettings
 
@@ -73,9 +74,15 @@ def _tenant(request: Request) -> UUID:
     return tenant_id
 
 
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
 TheLobby = Annotated[Lobby, Depends(_lobby)]
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheTenant = Annotated[UUID, Depends(_tenant)]
+TheCaller = Annotated[Caller, Depends(_caller)]
 
 # A null character is legal in a URL and in no text of Postgres.
 Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]+$")]

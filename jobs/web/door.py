@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.web import problems
+from jobs.web.callers import Caller, Callers, operator
 from jobs.web.refusals import TooManyBytes, UnknownHost, WebRefusal, WrongToken
 from jobs.web.settings import WebSettings
 
@@ -29,14 +30,21 @@ SAFE_HEADERS = {
 
 
 class Door:
-    """ASGI middleware; notes `tenant_id` and `request_id` in the request's state."""
+    """ASGI middleware; notes `caller`, `tenant_id` and `request_id` in the request's state."""
 
     def __init__(
-        self, app: ASGIApp, *, token: SecretStr, tenant_id: UUID, settings: WebSettings
+        self,
+        app: ASGIApp,
+        *,
+        token: SecretStr,
+        tenant_id: UUID,
+        settings: WebSettings,
+        callers: Callers,
     ) -> None:
         self._app = app
         self._token = token.get_secret_value().encode()
-        self._tenant_id = tenant_id
+        self._operator = operator(tenant_id)
+        self._callers = callers
         self._hosts = settings.host_names
         self._bytes_max = settings.request_bytes_max
 
@@ -51,8 +59,8 @@ class Door:
         try:
             self._check_host(headers)
             if scope["path"].startswith(GUARDED):
-                self._check_token(headers)
-                state["tenant_id"] = self._tenant_id
+                state["caller"] = caller = self._recognise(headers)
+                state["tenant_id"] = caller.tenant_id
             if scope["path"] != UNCOUNTED:
                 receive = self._counted(headers, receive)
         except WebRefusal as error:
@@ -68,15 +76,20 @@ class Door:
                 "to STEPWELL_ALLOWED_HOSTS."
             )
 
-    def _check_token(self, headers: Headers) -> None:
+    def _recognise(self, headers: Headers) -> Caller:
         scheme, _, shown = headers.get("authorization", "").partition(" ")
-        # Compared in constant time, so that the answer's delay says nothing about the token.
-        right = hmac.compare_digest(shown.strip().encode(), self._token)
-        if scheme.lower() != "bearer" or not right:
-            raise WrongToken(
-                "Send the header `Authorization: Bearer <token>` with the token this platform "
-                "was started with (STEPWELL_API_TOKEN)."
-            )
+        token = shown.strip()
+        if scheme.lower() == "bearer":
+            # Compared in constant time, so that the answer's delay says nothing about the token.
+            if hmac.compare_digest(token.encode(), self._token):
+                return self._operator
+            known = self._callers.find(token)
+            if known is not None:
+                return known
+        raise WrongToken(
+            "Send the header `Authorization: Bearer <token>` with the token this platform "
+            "was started with (STEPWELL_API_TOKEN), or one of a caller it knows."
+        )
 
     def _counted(self, headers: Headers, receive: Receive) -> Receive:
         declared = headers.get("content-length", "0")

@@ -4,6 +4,7 @@ WebRefusal
 ├── BadRequest      a header or a parameter nobody can make sense of
 ├── UnknownHost     the Host header names something we are not
 ├── WrongToken      no token, or not the right one
+├── NotYours        it was asked for by somebody else, and would act as them
 ├── TooManyBytes    the body is longer than its limit
 ├── Unfit           what was sent does not fit what it is for: change it
 ├── Closed          it was decided before, or is over: look at it again
@@ -32,6 +33,10 @@ class UnknownHost(WebRefusal):
 
 class WrongToken(WebRefusal):
     """No token, or not the right one."""
+
+
+class NotYours(WebRefusal):
+    """It was asked for by somebody else, and would act as them."""
 
 
 class TooManyBytes(WebRefusal, HTTPException):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +17,11 @@ class WebSettings(BaseSettings):
         default="localhost,127.0.0.1,[::1]",
         description="names the API answers to, by commas, without ports; `*` for any. A page in "
         "somebody's browser that points a name of its own at this address is refused by this.",
+    )
+    callers_file: Path | None = Field(
+        default=None,
+        description="who else may ask, besides whoever holds STEPWELL_API_TOKEN; by default "
+        "callers.toml in STEPWELL_HOME, where there is one. Read when the API starts.",
     )
     request_bytes_max: int = Field(
         default=2**20, ge=1024, description="body of any request but an upload"

@@ -18,7 +18,7 @@ from store.rows import (
     UsageTotals,
     WorkerRow,
 )
-from store.states import JobClass, JobStatus, StepKind, StepState, Work, WorkerState
+from store.states import JobClass, JobStatus, Origin, StepKind, StepState, Work, WorkerState
 
 Item = TypeVar("Item")
 
@@ -102,6 +102,12 @@ class Job(BaseModel):
     root_id: UUID = Field(description="the first job of that line; itself, when nobody's child")
     depth: int
     children: int = Field(description="how many jobs its steps have asked for")
+    origin: Origin = Field(description="through which door it came; agent: a job asked for it")
+    origins_above: list[Origin] = Field(
+        description="through which the jobs above it in its line came, that of the first one first"
+    )
+    requester: str | None = Field(description="who asked, for it or for the first of its line")
+    roles: list[str] = Field(description="those that the requester had")
     forked_from: UUID | None = Field(description="the job whose first steps this one shares")
     forked_from_seq: int | None = Field(description="the first step it ran itself")
     input: dict[str, Any]
@@ -138,6 +144,10 @@ class Job(BaseModel):
             root_id=row.root_id,
             depth=row.depth,
             children=row.children,
+            origin=row.origin,
+            origins_above=list(map(Origin, row.origins_above)),
+            requester=row.requester,
+            roles=row.roles,
             forked_from=row.forked_from,
             forked_from_seq=row.forked_from_seq,
             input=row.input,
@@ -286,6 +296,9 @@ class Tool(BaseModel):
     effect: str
     idempotency: str
     work: str
+    origins: list[Origin] = Field(
+        description="a job may call it if it, and all above it in its line, came through these"
+    )
 
 
 class Agent(BaseModel):

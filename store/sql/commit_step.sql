@@ -10,7 +10,8 @@
 --   p_inline   the caller goes on with the only next step itself: it is born running, with epoch 1
 --   p_ending   {status, reason, output, error}: the job ends here, and its ready steps with it
 --
--- What was left out because it was optional is in the event, and is kept on the job.
+-- What was left out because it was optional is in the event, and is kept on the job. A call that was
+-- refused is in the event, and is an event of its own.
 --
 -- A cancel that was asked for meanwhile, or a deadline that has passed, wins over the plan, and takes
 -- effect when the last running step has come in. A job that fails leaves a dead letter; one that ends
@@ -55,6 +56,10 @@ begin
     update stepwell.jobs j
        set degraded = coalesce(j.degraded, '[]') || jsonb_build_array(p_event -> 'degraded')
      where j.tenant_id = p_tenant and j.id = p_job;
+  end if;
+
+  if p_event ? 'refused' then
+    perform stepwell.tell_event(p_tenant, p_job, 'call.refused', p_event -> 'refused');
   end if;
 
   if p_usage is not null then

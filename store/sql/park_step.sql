@@ -6,11 +6,12 @@
 --
 --   p_wait      {kind, name, prompt, fallback, and wake_in_s or wake_at}
 --   p_children  [{id, agent, agent_version, input, deadline_in_s, steps: [{kind, name, work, input}]}]
---   p_bounds    {depth, descendants}: how deep a job's line may be, and how many a root may have
+--   p_bounds    {depth, children, descendants}: how deep a job's line may be, how many jobs one job may
+--               ask for, and how many a root may have below it
 --
 -- 'parked'; 'woken' when what it waits for was there already, and the step is ready again; 'stopped'
--- when the job is to end; 'refused' when the children would be too deep or too many, and the step goes
--- on as it was; null when the claim is not the latest.
+-- when the job is to end; 'refused' when the children would be too deep or too many: the step goes on
+-- as it was, and the job's story says which bound it was; null when the claim is not the latest.
 create or replace function stepwell.park_step(
   p_tenant uuid, p_job uuid, p_seq int, p_epoch int,
   p_wait jsonb, p_children jsonb, p_bounds jsonb
@@ -20,6 +21,7 @@ declare
   step record;
   signal record;
   v_descendants int;
+  v_passed text;
   v_count int := coalesce(jsonb_array_length(p_children), 0);
   v_wake_at timestamptz := coalesce(
     (p_wait ->> 'wake_at')::timestamptz,
@@ -48,8 +50,14 @@ begin
   if v_count > 0 then
     select count(*) into v_descendants from stepwell.jobs j
      where j.tenant_id = p_tenant and j.root_id = job.root_id and j.parent_job_id is not null;
-    if cardinality(job.origins_above) + 1 > (p_bounds ->> 'depth')::int
-       or v_descendants + v_count > (p_bounds ->> 'descendants')::int then
+    v_passed := case
+      when cardinality(job.origins_above) + 1 > (p_bounds ->> 'depth')::int then 'depth'
+      when job.children + v_count > (p_bounds ->> 'children')::int then 'children'
+      when v_descendants + v_count > (p_bounds ->> 'descendants')::int then 'descendants'
+    end;
+    if v_passed is not null then
+      perform stepwell.tell_event(p_tenant, p_job, 'children.refused', jsonb_build_object(
+        'seq', p_seq, 'asked', v_count, 'bound', v_passed, 'max', (p_bounds ->> v_passed)::int));
       return 'refused';
     end if;
   end if;

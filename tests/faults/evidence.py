@@ -141,6 +141,10 @@ class Kin:
     depth: int
     deadline_at: datetime | None
     is_ended: bool
+    # The origins of those above it; with its own at the end; who asked, with which roles.
+    origins_above: list[str]
+    origins: list[str]
+    asked_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,9 @@ class Again:
 BOOK: dict[type[Any], str] = {
     Kin: """
         select tenant_id, id as job_id, parent_job_id, parent_seq, root_id, depth, deadline_at,
-               finished_at is not null as is_ended
+               finished_at is not null as is_ended, origins_above,
+               origins_above || origin::text as origins,
+               jsonb_build_array(requester, roles)::text as asked_by
           from stepwell.jobs where parent_job_id is not null or children > 0
     """,
     Shared: """

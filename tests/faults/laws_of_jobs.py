@@ -55,8 +55,9 @@ def child_is_less(case: Case) -> Iterator[Finding]:
     """A child's tools, budget and deadline are within its parent's.
 
     One line has one tenant and one root, each child is one deeper, was asked for by a step that
-    waited for it, ends no later than its parent has to, and does not outlive it. Tools and budgets
-    come later.
+    waited for it, ends no later than its parent has to, and does not outlive it. It has every
+    origin of its parent, which decides on its tools, the requester and the roles. Budgets come
+    later.
     """
     if case.job is None:
         return
@@ -90,6 +91,10 @@ def _more_than(child: Kin, parent: Kin) -> Iterator[Finding]:
         child.deadline_at is None or child.deadline_at > parent.deadline_at
     ):
         yield None, f"has until {child.deadline_at}, its parent until {parent.deadline_at}"
+    if child.origins_above != parent.origins:
+        yield None, f"came by {child.origins_above} below a parent that came by {parent.origins}"
+    if child.asked_by != parent.asked_by:
+        yield None, f"is of {child.asked_by}, its parent of {parent.asked_by}"
 
 
 # --- budget_conserved -----------------------------------------------------------------------------

@@ -238,6 +238,18 @@ MUTANTS = (
         one("bear_children", "least(parent.deadline_at, now() +", "coalesce(now() +"),
     ),
     Mutant(
+        "a child that forgets where its line came from",
+        "child_is_less",
+        scenes.a_parent_has_little_time,
+        one("bear_children", "parent.origins_above || parent.origin::text", "array['agent']"),
+    ),
+    Mutant(
+        "a child that has more roles than its parent",
+        "child_is_less",
+        scenes.a_parent_has_little_time,
+        one("bear_children", "parent.roles, 'queued'", "parent.roles || 'admin'::text, 'queued'"),
+    ),
+    Mutant(
         "a child that outlives its parent",
         "child_is_less",
         scenes.a_parent_is_cancelled,

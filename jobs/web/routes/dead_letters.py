@@ -7,7 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from jobs.web.asked import TheDesk, TheTenant, Words
+from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
+from jobs.web.copying import check_may_copy, check_may_copy_all
 from jobs.web.refusals import Closed, NotSettled
 from jobs.web.routes.questions import BY_API
 from jobs.web.shapes import Job, Page
@@ -45,11 +46,15 @@ def list_dead_letters(
     responses={404: {}},
     summary="Replay all open dead letters that fit, some a second, as background jobs",
 )
-def replay_dead_letters(wanted: BulkReplayRequest, desk: TheDesk, tenant_id: TheTenant) -> Planned:
-    """Only those of agents that are served here. Each keeps all it had done before it failed."""
+def replay_dead_letters(wanted: BulkReplayRequest, desk: TheDesk, caller: TheCaller) -> Planned:
+    """Only those of agents that are served here. Each keeps all it had done before it failed.
+
+    For operators, as each acts for whoever asked for it.
+    """
+    check_may_copy_all(caller)
     if wanted.agent is not None:
         desk.registry.find(wanted.agent)
-    with desk.doors.as_tenant(tenant_id) as tx:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
         planned = letters.plan_replays(
             tx,
             LetterFilter(
@@ -79,13 +84,18 @@ def replay_dead_letter(
     job_id: UUID,
     response: Response,
     desk: TheDesk,
-    tenant_id: TheTenant,
+    caller: TheCaller,
     how: ReplayRequest | None = None,
 ) -> Job:
-    """The new job shares every step that was done; the failed job stays as it is."""
-    job_class = (how or ReplayRequest()).job_class
+    """The new job shares every step that was done; the failed job stays as it is.
+
+    It came to be as that did, and acts for whoever asked for it; so only they may ask for it, the
+    same way, or an operator.
+    """
+    job_class, tenant_id = (how or ReplayRequest()).job_class, caller.tenant_id
     with desk.doors.as_tenant(tenant_id) as tx:
         program = desk.registry.find(letters.read(tx, job_id).agent)
+        check_may_copy(caller, stored.read(tx, job_id))
         became, new_id = letters.replay(
             tx, tenant_id, job_id, version=program.version, job_class=job_class, by=BY_API
         )

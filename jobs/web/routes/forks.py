@@ -8,7 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from jobs.lifecycle import intake
-from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.asked import TheCaller, TheDesk, TheTenant
+from jobs.web.copying import check_may_copy
 from jobs.web.refusals import Unfit
 from jobs.web.shapes import Job, Page
 from jobs.web.shapes_of_letters import ForkRequest
@@ -28,11 +29,17 @@ router = APIRouter(tags=["jobs"])
     summary="Make a job that shares the first steps of this one and goes its own way",
 )
 def fork_job(
-    job_id: UUID, asked: ForkRequest, response: Response, desk: TheDesk, tenant_id: TheTenant
+    job_id: UUID, asked: ForkRequest, response: Response, desk: TheDesk, caller: TheCaller
 ) -> Job:
-    """Steps from `from_step` on run again, under the agent as it is served now."""
+    """Steps from `from_step` on run again, under the agent as it is served now.
+
+    It came to be as the original did, and acts for whoever asked for that; so only they may ask for
+    it, the same way, or an operator.
+    """
+    tenant_id = caller.tenant_id
     with desk.doors.as_tenant(tenant_id) as tx:
         job = stored.read(tx, job_id)
+        check_may_copy(caller, job)
         program = desk.registry.find(job.agent)
         given = intake.check_input(program, job.input if asked.input is None else asked.input)
         became, new_id = forks.fork(

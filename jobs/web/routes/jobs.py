@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from jobs.lifecycle import intake
 from jobs.lifecycle.desk import Desk
-from jobs.web.asked import TheDesk, TheTenant, Words
+from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
 from jobs.web.refusals import BadRequest
 from jobs.web.shapes import Job, JobRequest, Page, Step, Trial
 from jobs.web.shapes_of_waits import Wait
@@ -34,30 +34,36 @@ def submit_job(
     asked: JobRequest,
     response: Response,
     desk: TheDesk,
-    tenant_id: TheTenant,
+    caller: TheCaller,
     idempotency_key: Annotated[str | None, Header()] = None,
     dry_run: Annotated[bool, Query(description="check the request and create nothing")] = False,
 ) -> Job | Trial:
-    """Accept a job. With an Idempotency-Key, asking again returns the job of the first time."""
+    """Accept a job. With an Idempotency-Key, asking again returns the job of the first time.
+
+    Who asks, with which roles and through which door, is what the token says, and nothing else.
+    """
     key = _checked_key(idempotency_key)
     if dry_run:
         return _try_out(desk, asked, response)
     submitted = intake.submit(
         desk,
-        tenant_id,
+        caller.tenant_id,
         intake.Submission(
             asked.agent,
             asked.input,
             asked.model,
             asked.job_class,
             key,
+            origin=caller.origin,
+            requester=caller.requester,
+            roles=tuple(sorted(caller.roles)),
             deadline_s=asked.deadline_s,
         ),
     )
     response.headers["Location"] = f"/v1/jobs/{submitted.job.id}"
     if not submitted.created:
         response.headers["Idempotent-Replayed"] = "true"
-    with desk.doors.as_tenant(tenant_id) as tx:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
         return Job.of(submitted.job, usage.total(tx, submitted.job))
 
 

@@ -70,4 +70,5 @@ def _describe_tool(tool: DeclaredTool) -> Tool:
         effect=tool.effect,
         idempotency=tool.idempotency,
         work=tool.work.value,
+        origins=sorted(tool.origins),
     )

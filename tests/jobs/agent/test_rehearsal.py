@@ -31,13 +31,15 @@ from jobs.agent.rehearsal import (
     read_decision,
     rehearse,
 )
+from jobs.agent.tool import tool
 from jobs.agent.transcript import dump_response, load_response, write_transcript
 from jobs.agent.turn import Answer, Calls, Feedback, read_turn
 from jobs.errors import InvalidInput, UnknownModel
 from jobs.settings import Settings
+from store.invocation import Invocation
 from store.rows import CheckpointRow
-from store.states import JobClass, StepKind, StepState, Work
-from tests.programs import as_input, scripted, typed, walk
+from store.states import JobClass, Origin, StepKind, StepState, Work
+from tests.programs import as_input, echo, scripted, typed, walk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = as_input(
@@ -113,14 +115,33 @@ def compared(
     steps: Sequence[CheckpointRow],
     *,
     model_name: str | None = None,
+    invocation: Invocation | None = None,
 ) -> list[Compared]:
-    settings = Settings()
+    settings, how = Settings(), {"model_name": model_name, "invocation": invocation}
 
     async def collect() -> list[Compared]:
-        told = rehearse(agent, asked, steps, Models(settings), settings, model_name=model_name)
+        told = rehearse(agent, asked, steps, Models(settings), settings, **how)  # type: ignore[arg-type]
         return [each async for each in told]
 
     return asyncio.run(collect())
+
+
+def test_a_model_is_offered_again_what_its_job_was_offered() -> None:
+    @tool(effect="read", origins=("api",))
+    def shut() -> str:
+        """Only over the API."""
+        return ""
+
+    def tell_offer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse(parts=[TextPart(", ".join(each.name for each in info.function_tools))])
+
+    agent = Agent("offering", FunctionModel(tell_offer), "", tools=[echo, shut])
+    asked = {"ask": "what have you got?"}
+    steps = play(agent, asked)
+    by_schedule = Invocation(Origin.AGENT, UUID(int=2), origins_above=(Origin.SCHEDULE,))
+    for invocation, offered in ((None, "echo, shut"), (by_schedule, "echo")):
+        (found,) = compared(agent, asked, steps, invocation=invocation)
+        assert found.now == [offered]
 
 
 def said(step: CheckpointRow, *parts: Any) -> CheckpointRow:

@@ -241,3 +241,20 @@ def test_what_went_into_a_tool_is_its_arguments() -> None:
         output={"outcome": "success", "content": {"sql": "select 1", "rows": 1}},
     )
     assert (went_in(tool, 99), came_out(tool, 99)) == ("sql=select 1", "rows=1")
+
+
+def test_what_was_asked_for_and_refused_is_told_with_its_reason() -> None:
+    _, sentences = told(
+        event("call.refused", seq=3, tool="order", code="origin", reason="It came by schedule."),
+        event("children.refused", seq=4, asked=3, bound="depth", max=4),
+        event("children.refused", seq=5, asked=1, bound="children", max=32),
+        event("children.refused", seq=6, asked=2, bound="descendants", max=100),
+        event("children.refused", seq=7, asked=2, bound="budget", max=1),
+    )
+    assert sentences == [
+        "✗   3  order  It came by schedule.",
+        "✗   4  3 jobs were refused: they would be deeper in their line than 4",
+        "✗   5  1 jobs were refused: this job would have more than 32 of its own",
+        "✗   6  2 jobs were refused: its line would have more than 100",
+        "✗   7  2 jobs were refused: budget",
+    ]

@@ -33,6 +33,7 @@ def test_agents_are_told_with_what_they_take_and_may_do(http: httpx.Client) -> N
         "effect": "read",
         "idempotency": "safe",
         "work": "waits",
+        "origins": ["agent", "api", "chat", "mcp", "schedule", "webhook"],
     }
     assert "email" in agents["writer"]["input_schema"]["properties"]
     assert agents["echo"]["description"] == "Gives back what it was given."

@@ -1,0 +1,291 @@
+"""Callers: who the door recognises, what is stamped on their jobs, and what they cannot widen."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from jobs.settings import Settings
+from jobs.web.app import create_app
+from jobs.web.callers import Callers, read_callers
+from jobs.web.callers_file import add_caller
+from jobs.web.settings import WebSettings
+from store import jobs as stored
+from store import tenants
+from store.errors import NotReady
+from store.states import JobStatus, Origin
+from store.tenants import DEFAULT_TENANT
+from tests.conftest import Database
+from tests.jobs.serving import TOKEN, Served, serve
+
+ECHO = {"agent": "echo", "input": {}}
+HASH = "a" * 64
+
+
+class Town:
+    """A served API, and people who have tokens for it."""
+
+    def __init__(self, served: Served, tokens: dict[str, str], elsewhere: UUID) -> None:
+        self.served, self.tokens, self.elsewhere = served, tokens, elsewhere
+
+    def ask(self, who: str, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask as one of them; a path that begins with a slash."""
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"}
+        with httpx.Client(base_url=self.served.url, trust_env=False, headers=headers) as http:
+            return http.request(method, f"/v1{path}", **more)
+
+    def submit(self, who: str) -> dict[str, Any]:
+        answer = self.ask(who, "POST", "/jobs", json=ECHO)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+
+PEOPLE: dict[str, tuple[str, list[str], str]] = {
+    "ann": ("ann", ["finance", "support"], "chat"),
+    "ann's hook": ("ann", ["finance", "support"], "webhook"),
+    "ann, lately": ("ann", ["support"], "chat"),
+    "bob": ("bob", ["finance", "support", "admin"], "chat"),
+    "olga": ("olga", ["operator"], "mcp"),
+    "eve": ("eve", [], "api"),
+}
+
+
+@pytest.fixture
+def town(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Town]:
+    file, elsewhere = tmp_path / "callers.toml", uuid4()
+    tokens = {"operator": TOKEN}
+    for who, (name, roles, origin) in PEOPLE.items():
+        tenant_id = elsewhere if who == "eve" else None
+        tokens[who] = add_caller(file, name, roles=roles, origin=origin, tenant_id=tenant_id)
+    with serve(database, redis_url, tmp_path / "home", callers_file=file) as served:
+        with served.doors.as_operator("test") as tx:
+            tenants.ensure(tx, elsewhere, "elsewhere")
+        yield Town(served, tokens, elsewhere)
+
+
+# --- who is recognised ----------------------------------------------------------------------------
+
+
+def test_a_job_is_stamped_with_what_the_token_says(town: Town) -> None:
+    job = town.submit("ann")
+    told = {name: job[name] for name in ("origin", "origins_above", "requester", "roles")}
+    assert told == {
+        "origin": "chat",
+        "origins_above": [],
+        "requester": "ann",
+        "roles": ["finance", "support"],
+    }
+    with town.served.doors.as_tenant(DEFAULT_TENANT) as tx:
+        row = stored.read(tx, UUID(job["id"]))
+    assert (row.origin, row.requester, row.roles) == (Origin.CHAT, "ann", ["finance", "support"])
+
+
+def test_the_platforms_own_token_is_the_operators(town: Town) -> None:
+    job = town.submit("operator")
+    assert (job["origin"], job["requester"], job["roles"]) == ("api", "operator", ["operator"])
+
+
+def test_one_person_may_come_through_several_doors(town: Town) -> None:
+    jobs = [town.submit(who) for who in ("ann", "ann's hook")]
+    assert [job["requester"] for job in jobs] == ["ann", "ann"]
+    assert [job["origin"] for job in jobs] == ["chat", "webhook"]
+
+
+def test_a_caller_is_behind_the_wall_of_their_tenant(town: Town) -> None:
+    theirs, ours = town.submit("eve"), town.submit("ann")
+    assert town.ask("eve", "GET", f"/jobs/{ours['id']}").status_code == 404
+    assert town.ask("ann", "GET", f"/jobs/{theirs['id']}").status_code == 404
+    assert [job["id"] for job in town.ask("eve", "GET", "/jobs").json()["data"]] == [theirs["id"]]
+
+
+@pytest.mark.parametrize("shown", ["wrong", HASH, "stepwell_"])
+def test_nobody_else_is_let_in(town: Town, shown: str) -> None:
+    town.tokens["stranger"] = shown
+    answer = town.ask("stranger", "POST", "/jobs", json=ECHO)
+    assert (answer.status_code, answer.json()["code"]) == (401, "wrong-token")
+    assert town.served.row_counts()["jobs"] == 0
+
+
+def test_the_hash_of_a_token_opens_nothing(town: Town) -> None:
+    (ann, *_) = read_callers(Path(town.served.home).parent / "callers.toml")
+    town.tokens["thief"] = ann.token_sha256
+    assert town.ask("thief", "GET", "/jobs").status_code == 401
+
+
+# --- what nobody can say of themselves ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        {"origin": "api"},
+        {"origins_above": []},
+        {"requester": "operator"},
+        {"roles": ["operator"]},
+        {"depth": 0},
+        {"root_id": str(uuid4())},
+        {"parent_job_id": None},
+        {"tenant_id": str(uuid4())},
+    ],
+    ids=str,
+)
+def test_a_body_that_says_how_it_came_to_be_is_refused(town: Town, claimed: dict[str, Any]) -> None:
+    job_id = town.submit("ann")["id"]
+    for path, body in (("/jobs", ECHO), (f"/jobs/{job_id}/fork", {"from_step": 1})):
+        answer = town.ask("ann", "POST", path, json=body | claimed)
+        assert answer.status_code == 422, answer.text
+        assert [each["loc"][-1] for each in answer.json()["errors"]] == list(claimed)
+    assert town.served.row_counts()["jobs"] == 1
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ("ann", 202),
+        ("operator", 202),
+        ("olga", 202),
+        ("bob", 403),
+        ("ann's hook", 403),
+        ("ann, lately", 403),
+        ("eve", 404),
+    ],
+)
+def test_a_copy_is_only_for_who_could_have_asked_for_it(town: Town, who: str, status: int) -> None:
+    old = town.submit("ann")["id"]
+    fail(town, old)
+    before = town.served.row_counts()
+    for path, body in (
+        (f"/jobs/{old}/fork", {"from_step": 1, "input": {"of": who}}),
+        (f"/dead-letters/{old}/replay", {}),
+    ):
+        answer = town.ask(who, "POST", path, json=body)
+        assert answer.status_code == status, answer.text
+        if status != 202:
+            assert town.served.row_counts() == before
+            continue
+        made = answer.json()
+        told = (made["origin"], made["requester"], made["roles"])
+        assert told == ("chat", "ann", ["finance", "support"]), "it is still a job of Ann's"
+
+
+@pytest.mark.parametrize(("who", "status"), [("operator", 202), ("olga", 202), ("ann", 403)])
+def test_many_at_once_are_replayed_by_operators(town: Town, who: str, status: int) -> None:
+    fail(town, town.submit("ann")["id"])
+    answer = town.ask(who, "POST", "/dead-letters/replay", json={})
+    assert answer.status_code == status
+    assert answer.json().get("planned") == (1 if status == 202 else None)
+    letter = town.ask("operator", "GET", "/dead-letters").json()["data"][0]
+    assert letter["state"] == ("replaying" if status == 202 else "open")
+
+
+def fail(town: Town, job_id: str) -> None:
+    hand = town.served.hand
+    assert hand.fail(hand.take(UUID(job_id))) is not None
+    assert hand.job(UUID(job_id)).status is JobStatus.FAILED
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def start(file: Path, home: Path) -> Any:
+    settings = Settings(api_token=SecretStr(TOKEN), home=home)
+    return create_app(settings, WebSettings(callers_file=file))
+
+
+def entry(**fields: Any) -> str:
+    told = {"name": "ann", "token_sha256": HASH, "origin": "chat"} | fields
+    lines = "".join(f"{key} = {value!r}\n" for key, value in told.items() if value is not None)
+    return f"[[callers]]\n{lines}"
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "no toml": ("callers = [", "it is no TOML"),
+    "another table": (f"[[people]]\nname = 'x'\n{entry()}", "people: Extra inputs"),
+    "no name": (entry(name=None), "callers.0.name: Field required"),
+    "an odd name": (entry(name="a b"), "callers.0.name"),
+    "a name with an end of line": (entry(name="ann") + 'tenant_id = "x"\n', "tenant_id"),
+    "no hash": (entry(token_sha256=None), "token_sha256: Field required"),
+    "a token for a hash": (entry(token_sha256="stepwell_abc"), "token_sha256"),
+    "an unknown origin": (entry(origin="phone"), "origin: Input should be 'chat'"),
+    "an origin of ours": (entry(origin="schedule"), "origin: Input should be 'chat'"),
+    "from an agent": (entry(origin="agent"), "origin: Input should be 'chat'"),
+    "roles as a text": (entry(roles="finance"), "roles: Input should be a valid list"),
+    "a word too many": (entry(admin=True).replace("True", "true"), "admin: Extra inputs"),
+    "the operator's name": (entry(name="operator"), "'operator' is who holds"),
+    "a token twice": (entry() + entry(name="bob"), r"twice \(of ann, bob\)"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_file_that_says_something_odd_keeps_the_api_from_starting(
+    tmp_path: Path, broken: str
+) -> None:
+    text, says = BROKEN[broken]
+    file = tmp_path / "callers.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(NotReady, match=says) as refused:
+        start(file, tmp_path)
+    assert str(file) in str(refused.value)
+    assert "stepwell_abc" not in str(refused.value), "a token put there by mistake is not repeated"
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_fine"),
+    [(0o600, True), (0o400, True), (0o640, True), (0o644, False), (0o620, False), (0o602, False)],
+)
+def test_a_file_that_others_may_read_or_change_is_refused(
+    tmp_path: Path, mode: int, is_fine: bool
+) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text(entry())
+    file.chmod(mode)
+    if is_fine:
+        start(file, tmp_path)
+        return
+    with pytest.raises(NotReady, match=re.escape(f"(mode {mode:04o}). Say: chmod 600 {file}")):
+        start(file, tmp_path)
+
+
+def test_a_file_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="cannot be read"):
+        start(tmp_path / "nowhere.toml", tmp_path)
+
+
+def test_the_one_in_the_home_is_read_where_none_is_named(tmp_path: Path) -> None:
+    settings, web = Settings(api_token=SecretStr(TOKEN), home=tmp_path), WebSettings()
+    create_app(settings, web)
+    (tmp_path / "callers.toml").write_text("callers = [")
+    (tmp_path / "callers.toml").chmod(0o600)
+    with pytest.raises(NotReady, match="it is no TOML"):
+        create_app(settings, web)
+
+
+def test_somebody_is_added_and_all_that_was_there_stays(tmp_path: Path) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text(f"# Ours.\n{entry(roles=None)}")
+    file.chmod(0o600)
+    token = add_caller(file, "bob@example.org", roles=["finance"], origin="webhook")
+    text = file.read_text()
+    assert text.startswith(f"# Ours.\n{entry(roles=None)}")
+    assert token not in text
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    found = Callers.load(file, DEFAULT_TENANT).find(token)
+    assert found is not None
+    assert (found.requester, found.origin) == ("bob@example.org", Origin.WEBHOOK)
+    assert found.roles == {"finance"}
+    assert found.tenant_id == DEFAULT_TENANT
+    with pytest.raises(NotReady, match=r"callers\.2\.name"):
+        add_caller(file, "a\nb", roles=[], origin="api")
+    assert file.read_text() == text, "who cannot be added changes nothing"
