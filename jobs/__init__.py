@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jobs.agent.agent import Agent, Limits
     from jobs.agent.delegation import delegate_to
     from jobs.agent.pipeline import Pipeline, StepContext
+    from jobs.agent.scheduling import reschedule_self, schedule_tool
     from jobs.agent.tool import Found, Tool, ToolContext, ToolFailed, tool
     from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, Wait, WaitFor
 
@@ -32,6 +33,8 @@ __all__ = [
     "Wait",
     "WaitFor",
     "delegate_to",
+    "reschedule_self",
+    "schedule_tool",
     "tool",
 ]
 
@@ -52,6 +55,8 @@ _HOMES = {
     "Wait": "jobs.agent.waiting",
     "WaitFor": "jobs.agent.waiting",
     "delegate_to": "jobs.agent.delegation",
+    "reschedule_self": "jobs.agent.scheduling",
+    "schedule_tool": "jobs.agent.scheduling",
     "tool": "jobs.agent.tool",
 }
 

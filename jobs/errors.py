@@ -5,6 +5,7 @@ StepwellError
 │   ├── UnknownAgent      no agent by that name is served here
 │   ├── UnknownModel      no model can be made of that name
 │   ├── InvalidInput      the input does not fit what the agent asks for
+│   │   └── BadSchedule   nobody can go by that timetable, or its name is taken
 │   ├── IdempotencyMismatch   the key was used before, with another request
 │   └── NotNow            there is no room for it now; the same request may be taken later
 │       ├── Overloaded    too much waits on the platform
@@ -51,6 +52,12 @@ class InvalidInput(Refused):
     def __init__(self, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
         super().__init__(detail)
         self.errors = errors or []
+
+
+class BadSchedule(InvalidInput):
+    """Nobody can go by that timetable, or its name is taken."""
+
+    code = "bad-schedule"
 
 
 class IdempotencyMismatch(Refused):

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     descendants_max: int = Field(
         default=100, ge=0, description="how many jobs one job and those it made may make"
     )
+    schedules_max: int = Field(default=1_000, ge=0, description="how many one tenant may have")
     output_bytes_max: int = Field(
         default=64 * 1024,
         ge=1024,

@@ -21,6 +21,7 @@ from scheduler.retention import retire
 from scheduler.rounds import Round, walk_rounds
 from scheduler.settings import SchedulerSettings
 from scheduler.shares import Shares
+from scheduler.ticking import tick
 from scheduler.waking import wake
 from store.doors import Doors
 from store.errors import NotReady, Unreachable
@@ -63,6 +64,7 @@ def main() -> int:
         ringing,
         Round("reconcile", own.reconcile_every_s, reconciler.walk, then=ringing),
         Round("wake", own.wake_every_s, lambda: wake(doors), then=ringing),
+        Round("tick", own.tick_every_s, lambda: tick(doors), then=ringing),
         Round("census", min(own.census_every_s, 1.0), lambda: take_census(doors, own)),
         Round("alarm", own.alarm_every_s, Alarm(gates).look),
         Round("retire", own.retire_every_s, lambda: retire(doors, own)),

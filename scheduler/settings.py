@@ -16,6 +16,7 @@ class SchedulerSettings(BaseSettings):
     wake_every_s: float = Field(
         default=0.25, gt=0, description="look for timers that have come, and for unheard children"
     )
+    tick_every_s: float = Field(default=0.25, gt=0, description="look for schedules that are due")
     alarm_every_s: float = Field(
         default=10.0, gt=0, description="look whether more calls go out than were wanted"
     )
@@ -42,5 +43,8 @@ class SchedulerSettings(BaseSettings):
     level_max: int = Field(default=3, ge=0, le=3, description="0: never leave out or hold back")
     refusals_kept_s: float = Field(
         default=30 * 86_400.0, gt=0, description="how long the audit lines of refusals are kept"
+    )
+    ticks_kept_s: float = Field(
+        default=30 * 86_400.0, gt=0, description="how long it is kept what became of a tick"
     )
     worker_rows_kept_s: float = Field(default=86_400.0, gt=0)

@@ -111,3 +111,28 @@ class LetterState(StrEnum):
     REPLAYING = "replaying"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
+
+
+class CatchUp(StrEnum):
+    """What becomes of ticks that came while no scheduler was there: none, the last, or all run."""
+
+    SKIP = "skip"
+    ONE = "one"
+    ALL = "all"
+
+
+class Overlap(StrEnum):
+    """What a tick does while the job of an earlier tick goes on."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL_PREVIOUS = "cancel_previous"
+    ALLOW = "allow"
+
+
+class TickState(StrEnum):
+    """What became of a tick: it made a job, made none, or has to wait for the one before it."""
+
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    WAITING = "waiting"

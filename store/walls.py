@@ -36,6 +36,8 @@ APP_GRANTS = {
     "load": "select",
     "turns": "",
     "refusals": "select, insert",
+    "schedules": "select, insert, update, delete",
+    "ticks": "select, insert, update",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
 

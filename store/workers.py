@@ -8,6 +8,7 @@ has to come back under a new id.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, update
@@ -28,8 +29,12 @@ def register(
     slots: int,
     version: str,
     serves: Mapping[str, str] | None = None,
+    begins: Mapping[str, Any] | None = None,
 ) -> None:
-    """Enter a new incarnation; it is live from here on. `serves` is agent name to version."""
+    """Enter a new incarnation; it is live from here on. `serves` is agent name to version.
+
+    `begins` is what a new job of each agent begins with (see store/schedules.py).
+    """
     tx.execute(
         insert(workers).values(
             id=worker_id,
@@ -39,6 +44,7 @@ def register(
             version=version,
             state=WorkerState.LIVE.value,
             serves=dict(serves or {}),
+            begins=dict(begins or {}),
         )
     )
 

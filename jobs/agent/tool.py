@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from pydantic_ai.tools import Tool as ModelTool
 from pydantic_ai.tools import ToolDefinition
 
+from jobs.agent.diary import Diary
 from jobs.agent.origins import EVERY_ORIGIN, read_origins, why_not_available
 from jobs.agent.outside import OnRateLimit, check_dependency, check_on_rate_limit
 from jobs.errors import Misdeclared
@@ -97,6 +98,8 @@ class ToolContext:
     tell: Callable[[str, float | None], None] = field(repr=False)
     # The key of the call that this one repeats in a replayed job.
     effect_key: str | None = None
+    # The schedules that this call may make or move, where it may.
+    schedules: Diary | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:

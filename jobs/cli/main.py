@@ -28,6 +28,7 @@ from jobs.cli import (
     pages,
     questions,
     queues,
+    schedules,
     submission,
     tables,
     watching,
@@ -165,6 +166,7 @@ app.command()(forking.fork)
 app.command("dependencies")(dependencies.list_dependencies)
 app.add_typer(letters.app, name="dead-letters")
 app.add_typer(callers.app, name="callers")
+app.add_typer(schedules.app, name="schedule")
 
 
 @app.command()

@@ -23,6 +23,7 @@ from jobs.agent.transcript import count_failed_tools, dump_response, write_trans
 from jobs.agent.turn import Answer, Call, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
+from jobs.lifecycle.diary import JobDiary
 from jobs.lifecycle.effects import begin, find_tool
 from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.gateway import DEADLINE_SLACK_S
@@ -275,6 +276,7 @@ def _context(held: Claim, program: Program, house: House) -> ToolContext:
         artifacts=JobShelf(house.doors, held, house.cache),
         tell=tell,
         effect_key=held.effect_key,
+        schedules=JobDiary(house, held),
     )
 
 

@@ -32,6 +32,7 @@ from uuid_utils.compat import uuid7
 
 from jobs.lifecycle.clock import Clock
 from jobs.lifecycle.house import House
+from jobs.lifecycle.schedules import begins_of_all
 from store import pulse, workers
 from store.doors import Doors
 from store.errors import StoreError
@@ -144,6 +145,7 @@ class Heart:
                 slots=self._slots,
                 version=version("stepwell"),
                 serves={each.name: each.version for each in self._house.registry.agents.values()},
+                begins=begins_of_all(self._house.registry),
             )
         self._clock.hear(sent_at, newcomer=worker_id)
 

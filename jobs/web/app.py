@@ -30,6 +30,7 @@ from jobs.web.routes import (
     overview,
     questions,
     queues,
+    schedules,
     waits,
 )
 from jobs.web.routes import jobs as job_routes
@@ -102,6 +103,7 @@ def guarded_routes() -> APIRouter:
         questions,
         waits,
         forks,
+        schedules,
         dead_letters,
         artifacts,
         datasets,

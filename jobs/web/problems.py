@@ -65,6 +65,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     errors.UnknownAgent: Problem(404, "unknown-agent", "No such agent"),
     errors.UnknownModel: Problem(422, "unknown-model", "No such model"),
     errors.InvalidInput: Problem(422, "invalid-input", "The input does not fit the agent"),
+    errors.BadSchedule: Problem(422, "bad-schedule", "The schedule cannot be"),
     errors.IdempotencyMismatch: Problem(
         422, "idempotency-mismatch", "The idempotency key belongs to another request"
     ),

@@ -12,6 +12,7 @@ from store.schema.ground import SCHEMA, metadata
 from store.schema.jobs import checkpoints, events, jobs, usage
 from store.schema.load import census, load, refusals, tenant_census, turns
 from store.schema.residents import tenants, workers
+from store.schema.schedules import schedules, ticks
 from store.schema.waits import dead_letters, signals, waits
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "load",
     "metadata",
     "refusals",
+    "schedules",
     "signals",
     "tenant_census",
     "tenants",
+    "ticks",
     "turns",
     "usage",
     "waits",

@@ -43,6 +43,8 @@ workers = Table(
     Column("state", word("worker_state", WorkerState), nullable=False),
     # The agents it serves, and in which version: {name: version}.
     Column("serves", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    # What a new job of each begins with: {name: {"version", "steps", "deadline_s"}}.
+    Column("begins", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     moment("started_at", default=True),
     moment("beaten_at", default=True),
     postgresql_with={"fillfactor": "50"},

@@ -39,7 +39,12 @@ from tests.faults.laws_of_steps import (
     one_commit_per_step,
     slots_return,
 )
-from tests.faults.laws_of_the_world import no_second_effect, open_walled, tenants_are_walled
+from tests.faults.laws_of_the_world import (
+    no_second_effect,
+    open_walled,
+    tenants_are_walled,
+    ticks_fire_once,
+)
 from tests.faults.laws_of_waits import approval_binds, no_lost_wake, tick_fires_once
 
 __all__ = [
@@ -129,6 +134,8 @@ def examine(facts: WorldFacts, terms: Terms = AS_AGREED) -> Examined:
         for case in read_cases(operator, outside, book, terms):
             _judge(case, examined)
         _judge_effects(outside, book, examined)
+        for job_id, text in ticks_fire_once(operator):
+            examined.violations.append(Violation(tick_fires_once.__name__, job_id, None, text))
         runtime_url = terms.runtime_url or facts.admin_url
         with open_walled(runtime_url) as walled, psycopg.connect(facts.admin_url) as admin:
             for text in tenants_are_walled(operator, walled, admin, facts.tenants):

@@ -33,6 +33,32 @@ def no_second_effect(effects: list[Effect], book: Book) -> Iterator[tuple[Effect
             yield effect, f"called {effect.tool} {begun[effect.key]} times; {allowed} were right"
 
 
+# --- tick_fires_once ------------------------------------------------------------------------------
+
+
+def ticks_fire_once(operator: Connection) -> Iterator[tuple[UUID, str]]:
+    """A tick of a schedule makes at most one job, and not before its time.
+
+    Which tick a job was made for, its first event says; copies of a job say something else there.
+    """
+    for job_id, tick, times, is_early in operator.execute(_JOBS_OF_TICKS).fetchall():
+        if times > 1:
+            yield job_id, f"is one of {times} jobs of the tick of {tick}"
+        if is_early:
+            yield job_id, f"was made before its tick of {tick}"
+
+
+_JOBS_OF_TICKS = """
+    select e.job_id, e.data ->> 'tick',
+           count(*) over (partition by e.data ->> 'schedule_id',
+                          (e.data ->> 'tick')::timestamptz),
+           e.at < (e.data ->> 'tick')::timestamptz
+      from stepwell.events e
+      join stepwell.jobs j on j.tenant_id = e.tenant_id and j.id = e.job_id
+     where j.origin = 'schedule' and e.id = 1 and e.data ? 'schedule_id'
+"""
+
+
 # --- tenants_are_walled ---------------------------------------------------------------------------
 
 
@@ -107,7 +133,27 @@ _A_ROW: dict[str, LiteralString] = {
     "tenant_census": """
         insert into stepwell.tenant_census (tenant_id, job_class, waiting, promised)
         select tenant_id, 'default', 0, 0 from stepwell.tenants limit 1 on conflict do nothing
-    """
+    """,
+    "schedules": """
+        insert into stepwell.schedules (
+          tenant_id, id, name, agent, input, job_class, begins, every_s, zone, catch_up,
+          catch_up_max, overlap)
+        select tenant_id, gen_random_uuid(), 'hidden', 'a', '{}', 'batch', '{}', 60, 'UTC', 'one',
+               1, 'skip'
+          from stepwell.tenants limit 1 on conflict do nothing
+    """,
+    "ticks": """
+        with hidden as (
+          insert into stepwell.schedules (
+            tenant_id, id, name, agent, input, job_class, begins, every_s, zone, catch_up,
+            catch_up_max, overlap)
+          select tenant_id, gen_random_uuid(), 'hidden', 'a', '{}', 'batch', '{}', 60, 'UTC',
+                 'one', 1, 'skip'
+            from stepwell.tenants limit 1
+          returning tenant_id, id)
+        insert into stepwell.ticks (tenant_id, schedule_id, tick_at, state)
+        select tenant_id, id, now(), 'waiting' from hidden
+    """,
 }
 
 

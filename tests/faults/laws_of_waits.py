@@ -187,7 +187,7 @@ def _other_arguments(case: Case) -> Iterator[Finding]:
 def tick_fires_once(case: Case) -> Iterator[Finding]:
     """A tick of a schedule makes at most one job.
 
-    Schedules come later. Of timers: each fires once, and not before its time.
+    That is seen across jobs (laws_of_the_world). Of timers: each fires once, not before its time.
     """
     for change in _changes_of_kind(case, "timer"):
         yield from _used_again(change)

@@ -308,6 +308,24 @@ MUTANTS = (
         NO_DOOR_TO_A_WAIT,
     ),
     Mutant(
+        "a tick that fires twice",
+        "tick_fires_once",
+        scenes.two_schedulers_see_a_tick,
+        one("fire_tick", "and s.next_tick_at = p_from\n     and s.next_at <= now()", "")
+        + one(
+            "settle_tick",
+            "values (p_tenant, p_schedule, p_tick,",
+            "values (p_tenant, p_schedule, now(),",
+        )
+        + one("bear_tick", "'schedule:' || p_schedule || ':'", "gen_random_uuid() || ':'"),
+    ),
+    Mutant(
+        "a tick that fires before its time",
+        "tick_fires_once",
+        scenes.a_tick_has_time,
+        one("fire_tick", "and s.next_at <= now() ", ""),
+    ),
+    Mutant(
         "a timer that fires before its time",
         "tick_fires_once",
         scenes.a_timer_has_time,

@@ -217,6 +217,19 @@ def two_schedulers_see_a_timer(stage: Stage) -> None:
     _use_what_came(stage, job_id)
 
 
+def two_schedulers_see_a_tick(stage: Stage) -> None:
+    """Both have seen that it has come, and fire it one after the other."""
+    schedule_id, move = stage.overdue()
+    stage.fire(schedule_id, move)
+    stage.fire(schedule_id, move)
+
+
+def a_tick_has_time(stage: Stage) -> None:
+    """A scheduler believes that it is due, and it is not for an hour."""
+    schedule_id, move = stage.overdue(by_s=0.0)
+    stage.fire(schedule_id, move)
+
+
 def a_timer_has_time(stage: Stage) -> None:
     """It is not due for an hour; then its job is cancelled."""
     job_id = stage.put_down(WORK, outcome="cancelled")

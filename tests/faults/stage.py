@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,10 +22,12 @@ from store import due, forks, jobs, letters, tenants, transitions, waits, worker
 from store.doors import Doors
 from store.jobs import NewJob
 from store.rows import WaitRow
+from store.schedules import Move
 from store.states import (
     JobClass,
     JobStatus,
     Origin,
+    Overlap,
     StepKind,
     StepState,
     WaitKind,
@@ -40,6 +43,7 @@ from tests.faults.facts import Answered, Asked, Outcome, Sent, WorldFacts
 from tests.faults.ledger import note_effect
 from tests.running import eventually
 from tests.stepping import Stepper
+from tests.ticking import HOUR_S, Clockwork
 
 NEIGHBOUR = UUID("00000000-0000-4000-8000-000000000002")
 LEASE_S = 4.0
@@ -298,6 +302,32 @@ class Stage:
             _, new_id = forks.fork(tx, DEFAULT_TENANT, job_id, from_seq=from_seq, version="1")
         self.facts.asked.append(Asked(DEFAULT_TENANT, new_id, "test", {}, DONE))
         return new_id
+
+    # -- what is asked for again and again --------------------------------------------------
+
+    def overdue(self, *, by_s: float = HOUR_S) -> tuple[UUID, Move]:
+        """An hourly schedule of so long ago, and what a scheduler does that sees its first tick."""
+        clockwork = Clockwork(self.doors, DEFAULT_TENANT)
+        schedule_id = clockwork.put_down(f"of {uuid4()}", input={}, overlap=Overlap.ALLOW)
+        clockwork.pass_by(schedule_id, by_s)
+        tick_at = clockwork.row(schedule_id).next_tick_at
+        assert tick_at is not None
+        following = tick_at + timedelta(seconds=HOUR_S)
+        return schedule_id, Move(tick_at, tick_at, following, following)
+
+    def fire(self, schedule_id: UUID, move: Move) -> None:
+        """What a scheduler does that has seen the tick due a moment ago; its jobs are done."""
+        Clockwork(self.doors, DEFAULT_TENANT).fire(schedule_id, move)
+        with self.doors.as_operator("test") as tx:
+            found = tx.execute(
+                text(
+                    "select id from stepwell.jobs where origin = 'schedule' and finished_at is null"
+                )
+            )
+            made = [row.id for row in found]
+        for job_id in made:
+            self.facts.asked.append(Asked(DEFAULT_TENANT, job_id, "test", {}, DONE))
+            self.finish(job_id)
 
     # -- looking ----------------------------------------------------------------------------
 

@@ -1,0 +1,69 @@
+"""The diary of a job: the schedules that its steps make and move, in the name of whoever asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid5
+
+from jobs.agent.diary import ScheduleWish
+from jobs.errors import Refused
+from jobs.lifecycle.house import House
+from jobs.lifecycle.schedules import Maker, make, next_runs
+from store import schedules
+from store.schedules import Moved
+from store.states import JobClass, Origin
+from store.transitions import Claim
+
+WHY_NOT = {
+    Moved.AGAIN: "The next run was moved already in this run; that may be done once.",
+    Moved.PAST: "That moment has passed.",
+    Moved.ENDED: "The schedule has no next run that could be moved.",
+    Moved.MISSING: "No schedule has made this job, so there is no next run to move.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobDiary:
+    """What one call may schedule, known by the key of the call: doing it twice does it once."""
+
+    house: House
+    held: Claim
+
+    @property
+    def agent(self) -> str:
+        return self.held.agent
+
+    def make(self, wish: ScheduleWish) -> dict[str, Any]:
+        """Make a schedule; raises `Refused`, in a line of jobs that a schedule began anyhow."""
+        held, invocation = self.held, self.held.invocation
+        if Origin.SCHEDULE in invocation.origins:
+            raise Refused("A job that comes from a schedule cannot make schedules.")
+        row = make(
+            self.house.doors,
+            self.house.registry,
+            held.tenant_id,
+            replace(wish, job_class=JobClass(held.job_class), model=held.model),
+            Maker(
+                requester=invocation.requester,
+                roles=tuple(sorted(invocation.roles)),
+                origins=(*invocation.origins_above, invocation.origin),
+            ),
+            count_max=self.house.settings.schedules_max,
+            schedule_id=uuid5(held.tenant_id, held.key),
+        )
+        return {
+            "schedule_id": str(row.id),
+            "name": row.name,
+            "next_runs": [each.isoformat() for each in next_runs(row)],
+        }
+
+    def move_next(self, at: datetime) -> dict[str, Any]:
+        """Move the next run of the schedule that made this very job; raises `Refused`."""
+        held = self.held
+        with self.house.doors.as_tenant(held.tenant_id) as tx:
+            moved = schedules.move_next(tx, held.tenant_id, held.job_id, at, key=held.key)
+        if moved is not Moved.MOVED:
+            raise Refused(WHY_NOT[moved])
+        return {"next_run": at.isoformat()}
