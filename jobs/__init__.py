@@ -15,10 +15,22 @@ if TYPE_CHECKING:
     from jobs.agent.scheduling import reschedule_self, schedule_tool
     from jobs.agent.tool import Found, Tool, ToolContext, ToolFailed, tool
     from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, Wait, WaitFor
+    from jobs.policy.judgement import Verdict
+    from jobs.policy.rules import (
+        ALLOW,
+        Approve,
+        always,
+        approve_if,
+        came_by,
+        confirm_if,
+        deny_if,
+    )
 
 __all__ = [
+    "ALLOW",
     "NOTHING",
     "Agent",
+    "Approve",
     "AskUser",
     "Child",
     "Delegate",
@@ -30,17 +42,25 @@ __all__ = [
     "Tool",
     "ToolContext",
     "ToolFailed",
+    "Verdict",
     "Wait",
     "WaitFor",
+    "always",
+    "approve_if",
+    "came_by",
+    "confirm_if",
     "delegate_to",
+    "deny_if",
     "reschedule_self",
     "schedule_tool",
     "tool",
 ]
 
 _HOMES = {
+    "ALLOW": "jobs.policy.rules",
     "NOTHING": "jobs.agent.waiting",
     "Agent": "jobs.agent.agent",
+    "Approve": "jobs.policy.rules",
     "AskUser": "jobs.agent.waiting",
     "Child": "jobs.agent.waiting",
     "Delegate": "jobs.agent.waiting",
@@ -52,11 +72,17 @@ _HOMES = {
     "Tool": "jobs.agent.tool",
     "ToolContext": "jobs.agent.tool",
     "ToolFailed": "jobs.agent.tool",
+    "Verdict": "jobs.policy.judgement",
     "Wait": "jobs.agent.waiting",
     "WaitFor": "jobs.agent.waiting",
     "delegate_to": "jobs.agent.delegation",
     "reschedule_self": "jobs.agent.scheduling",
     "schedule_tool": "jobs.agent.scheduling",
+    "always": "jobs.policy.rules",
+    "approve_if": "jobs.policy.rules",
+    "came_by": "jobs.policy.rules",
+    "confirm_if": "jobs.policy.rules",
+    "deny_if": "jobs.policy.rules",
     "tool": "jobs.agent.tool",
 }
 

@@ -26,6 +26,9 @@ from store.walls import APP, OPERATOR, TENANT_SETTING
 
 HotConnection = psycopg.Connection[tuple[Any, ...]]
 
+# A transaction as whoever speaks no SQL passes it on.
+Transaction = Connection
+
 
 class Doors:
     """The database as one process sees it. Connections open when first needed."""

@@ -9,12 +9,16 @@ from typing import Any
 from uuid import UUID
 
 from store.states import (
+    ApprovalEnding,
+    ApprovalState,
+    Decision,
     JobClass,
     JobStatus,
     LetterState,
     Origin,
     StepKind,
     StepState,
+    Tier,
     WaitKind,
     WaitState,
     Work,
@@ -112,6 +116,52 @@ class WaitRow:
     decided_by: str | None
     closed_at: datetime | None
     consumed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """The question about one tool call, with exactly what was shown; `n` counts those of the step.
+
+    `ending` says how it was closed; `consumed_epoch` is the claim that began the call under it.
+    """
+
+    job_id: UUID
+    seq: int
+    n: int
+    tool: str
+    args: Any
+    args_sha256: str
+    tool_sha256: str
+    tier: Tier
+    role: str | None
+    quorum: int
+    reasons: list[str]
+    rules: list[str]
+    policy_version: str
+    fallback: Decision
+    state: ApprovalState
+    ending: ApprovalEnding | None
+    is_remembered: bool
+    created_at: datetime
+    expires_at: datetime | None
+    closed_at: datetime | None
+    consumed_at: datetime | None
+    consumed_epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """What one person has said about a call; `args_sha256` is what they were shown."""
+
+    job_id: UUID
+    seq: int
+    n: int
+    decided_by: str
+    roles: list[str]
+    decision: Decision
+    args_sha256: str
+    reason: str | None
+    decided_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class WorkerState(StrEnum):
 
 
 class WaitKind(StrEnum):
-    """What a parked step waits for. The last three are questions to a person."""
+    """What a parked step waits for. The last four are asked of a person."""
 
     TIMER = "timer"
     SIGNAL = "signal"
@@ -89,9 +89,46 @@ class WaitKind(StrEnum):
     QUESTION = "question"
     RECONCILE = "reconcile"
     REVIEW = "review"
+    APPROVAL = "approval"
 
 
 QUESTIONS = frozenset({WaitKind.QUESTION, WaitKind.RECONCILE, WaitKind.REVIEW})
+
+
+class Tier(StrEnum):
+    """Who has to say yes to a call: who asked for the job, or people with a role."""
+
+    CONFIRM = "confirm"
+    APPROVE = "approve"
+
+
+class ApprovalState(StrEnum):
+    """Where the question about a call stands. `edited`: it is asked anew, with other arguments."""
+
+    PENDING = "pending"
+    GRANTED = "granted"
+    REJECTED = "rejected"
+    ANSWERED = "answered"
+    EDITED = "edited"
+    CANCELLED = "cancelled"
+
+
+class ApprovalEnding(StrEnum):
+    """How such a question came to its end: by a person, the clock, an earlier word, or its job."""
+
+    DECIDED = "decided"
+    EXPIRED = "expired"
+    REMEMBERED = "remembered"
+    STOPPED = "stopped"
+
+
+class Decision(StrEnum):
+    """What a person may say about a call that waits for approval."""
+
+    APPROVE = "approve"
+    EDIT = "edit"
+    REJECT = "reject"
+    RESPOND = "respond"
 
 
 class WaitState(StrEnum):
@@ -136,3 +173,11 @@ class TickState(StrEnum):
     FIRED = "fired"
     SKIPPED = "skipped"
     WAITING = "waiting"
+
+
+class RuleVerdict(StrEnum):
+    """What a tenant's rule may ask for before a call. There is none that allows."""
+
+    CONFIRM = "confirm"
+    APPROVE = "approve"
+    DENY = "deny"

@@ -16,6 +16,7 @@ from uuid import UUID
 from store.doors import HotConnection
 from store.invocation import Invocation
 from store.jsonb import write_json
+from store.rows import ApprovalRow
 from store.states import JobStatus, Origin, StepKind, StepState, WaitKind, WaitState, Work
 
 
@@ -68,6 +69,8 @@ class Claim:
     root_id: UUID | None = None
     requester: str | None = None
     roles: Sequence[str] = ()
+    # The question about the call that was answered with yes; the call is made with what it showed.
+    granted: ApprovalRow | None = None
 
     @property
     def invocation(self) -> Invocation:
@@ -89,12 +92,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A step to come. `input` is JSON; `name` is what Flower and people see."""
+    """A step to come. `input` is JSON; `name` is what Flower and people see.
+
+    `approval` is what people are asked before it may run (see `store.approvals.asking`).
+    """
 
     kind: StepKind
     name: str
     work: Work
     input: Any = None
+    approval: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +131,15 @@ class Wait:
     wake_at: datetime | None = None
     fallback: dict[str, Any] | None = None
     children: tuple[NewChild, ...] = ()
+    approval: dict[str, Any] | None = None
 
 
 class Start(StrEnum):
-    """Whether an effect may begin."""
+    """Whether an effect may begin. `ask`: nobody has said yes to exactly this call."""
 
     GO = "go"
     STOP = "stop"
+    ASK = "ask"
 
 
 class Parked(StrEnum):
@@ -192,7 +201,7 @@ _COMMIT = (
     "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
 _RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s, %b)"
-_START = "select stepwell.start_effect(%b, %b, %b, %b)"
+_START = "select stepwell.start_effect(%b, %b, %b, %b, %s, %s)"
 _PARK = "select stepwell.park_step(%b, %b, %b, %b, %s, %s, %s)"
 _TELL_PARENT = "select job_id, seq, name, job_class, work from stepwell.tell_parent(%b, %b)"
 _TELL = "select stepwell.tell_event(%b, %b, %s, %s)"
@@ -242,8 +251,14 @@ def claim(
 
 
 def start_effect(connection: HotConnection, held: Claim) -> Start | None:
-    """Mark that the step's effect begins now; None when the claim is not the latest."""
-    row = connection.execute(_START, (held.tenant_id, held.job_id, held.seq, held.epoch)).fetchone()
+    """Mark that the step's effect begins now; None when the claim is not the latest.
+
+    The approval that it begins under is consumed in the same statement.
+    """
+    told = held.granted
+    shown = (None, None) if told is None else (told.args_sha256, told.tool_sha256)
+    step = (held.tenant_id, held.job_id, held.seq, held.epoch)
+    row = connection.execute(_START, (*step, *shown)).fetchone()
     return None if row is None or row[0] is None else Start(row[0])
 
 
@@ -375,6 +390,7 @@ def plans_as_json(plan: tuple[Plan, ...]) -> list[dict[str, Any]]:
     """The steps to come, as the functions of the store take them."""
     return [
         {"kind": step.kind, "name": step.name, "work": step.work, "input": step.input}
+        | ({} if step.approval is None else {"approval": step.approval})
         for step in plan
     ]
 
@@ -389,6 +405,8 @@ def _wait_json(wait: Wait) -> str:
         told["wake_at"] = wait.wake_at.isoformat()
     if wait.wake_in_s is not None:
         told["wake_in_s"] = wait.wake_in_s
+    if wait.approval is not None:
+        told["approval"] = wait.approval
     return write_json(told)
 
 

@@ -38,13 +38,29 @@ APP_GRANTS = {
     "refusals": "select, insert",
     "schedules": "select, insert, update, delete",
     "ticks": "select, insert, update",
+    "policy_rules": "select, insert",
+    "approvals": "select, insert, update",
+    "decisions": "select, insert",
+    "audit": "select, insert",
+    "audit_chains": "select, insert, update",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
+# What nobody may take back, the operator no more than anybody else.
+KEPT_GRANTS = {
+    "decisions": "select, insert",
+    "audit": "select, insert",
+    "audit_chains": "select, insert, update",
+}
 
 
 def walled_tables() -> list[str]:
     """Every table that has a tenant, by name."""
     return sorted(t.name for t in metadata.tables.values() if "tenant_id" in t.columns)
+
+
+def operator_grants(table: str) -> str:
+    """What the operator may do with a table."""
+    return KEPT_GRANTS.get(table, OPERATOR_GRANTS)
 
 
 def role_statements() -> Iterator[str]:
@@ -65,7 +81,7 @@ def wall_statements() -> Iterator[str]:
     for table, rights in APP_GRANTS.items():
         if rights:
             yield f"grant {rights} on {SCHEMA}.{table} to {APP}"
-        yield f"grant {OPERATOR_GRANTS} on {SCHEMA}.{table} to {OPERATOR}"
+        yield f"grant {operator_grants(table)} on {SCHEMA}.{table} to {OPERATOR}"
     for table in walled_tables():
         tenant = f"tenant_id = (select current_setting('{TENANT_SETTING}'))::uuid"
         yield f"alter table {SCHEMA}.{table} enable row level security"

@@ -24,7 +24,7 @@ clocked = Agent(
     name="clocked",
     model=FunctionModel(follow_script, model_name="script"),
     instructions="Follow the script.",
-    tools=[schedule_tool(agents=["chime"], every_s_min=300), reschedule_self(), hand_on],
+    tools=[schedule_tool(agents=["chime"], every_s_min=300, policy=[]), reschedule_self(), hand_on],
     input_type=Script,
     offline=lambda: FunctionModel(follow_script, model_name="script"),
     limits=Limits(failed_tools_max=9),

@@ -107,7 +107,7 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-@tool(effect="external", idempotency="key")
+@tool(effect="external", idempotency="key", policy=[])
 def post(ctx: ToolContext, what: str, gate: str = "") -> str:
     """Do something to the world, once per key."""
     note(f"begin {what} {ctx.key}")
@@ -117,7 +117,7 @@ def post(ctx: ToolContext, what: str, gate: str = "") -> str:
     return what
 
 
-@tool(effect="external", idempotency="none", timeout_s=60)
+@tool(effect="external", idempotency="none", timeout_s=60, policy=[])
 def charge(ctx: ToolContext, gate: str = "") -> str:
     """Take money, which nobody wants to happen twice."""
     note(f"begin charge {ctx.key}")
@@ -186,7 +186,7 @@ async def hang_softly() -> str:
     return "too late"
 
 
-@tool(effect="external", idempotency="none", timeout_s=0.5)
+@tool(effect="external", idempotency="none", timeout_s=0.5, policy=[])
 def hang_over_money(gate: str) -> str:
     """Hang in a call that must not happen twice."""
     note("begin money")
@@ -205,14 +205,14 @@ def refuse_connections(times: int) -> str:
     return f"after {count}"
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 def break_off() -> str:
     """Lose the connection after the request was sent."""
     note("sent")
     raise ConnectionResetError(104, "Connection reset by peer")
 
 
-@tool(effect="write", idempotency="key")
+@tool(effect="write", idempotency="key", policy=[])
 def keep(ctx: ToolContext, name: str, text: str, gate: str = "") -> dict[str, str]:
     """Keep an artifact under a name, after passing a gate."""
     note(f"begin keep {ctx.key}")
@@ -395,37 +395,37 @@ async def look_up_softly(key: str) -> Found | None:
     return look_up_payment(key)
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 def pay(ctx: ToolContext, amount: Any) -> str:
     """Pay, and nobody can look whether it was paid."""
     return _pay(ctx, amount)
 
 
-@tool(effect="external", idempotency="none", lookup=look_up_payment)
+@tool(effect="external", idempotency="none", lookup=look_up_payment, policy=[])
 def pay_traced(ctx: ToolContext, amount: Any) -> str:
     """Pay where one can look."""
     return _pay(ctx, amount)
 
 
-@tool(effect="external", idempotency="key")
+@tool(effect="external", idempotency="key", policy=[])
 def pay_once(ctx: ToolContext, amount: Any) -> str:
     """Pay where the key makes it happen once."""
     return _pay(ctx, amount)
 
 
-@tool(effect="external", idempotency="key", lookup=look_up_softly)
+@tool(effect="external", idempotency="key", lookup=look_up_softly, policy=[])
 def pay_once_traced(ctx: ToolContext, amount: Any) -> str:
     """Pay where the key makes it happen once, and one can look."""
     return _pay(ctx, amount)
 
 
-@tool(effect="external", idempotency="none", timeout_s=0.3)
+@tool(effect="external", idempotency="none", timeout_s=0.3, policy=[])
 def pay_in_haste(ctx: ToolContext, amount: Any) -> str:
     """Pay, with little time for it."""
     return _pay(ctx, amount)
 
 
-@tool(effect="external", idempotency="none", timeout_s=0.3, lookup=look_up_payment)
+@tool(effect="external", idempotency="none", timeout_s=0.3, lookup=look_up_payment, policy=[])
 def pay_in_haste_traced(ctx: ToolContext, amount: Any) -> str:
     """Pay where one can look, with little time for it."""
     return _pay(ctx, amount)
@@ -492,7 +492,7 @@ async def wish_softly(wait: dict[str, Any]) -> Any:
     return make_wait(wait)
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 def pay_and_wish(ctx: ToolContext, wait: dict[str, Any]) -> Any:
     """Change the world, and then wait."""
     note(f"pay {ctx.key}")
@@ -534,7 +534,7 @@ wishing = Pipeline(
 # --- how a job came to be -------------------------------------------------------------------------
 
 
-@tool(effect="external", idempotency="none", origins=("api", "chat"))
+@tool(effect="external", idempotency="none", origins=("api", "chat"), policy=[])
 def reach(ctx: ToolContext, what: Any) -> str:
     """Change the world, for those who come in person."""
     note(f"reach {what} {ctx.key}")

@@ -45,6 +45,7 @@ COMPLETED = Ending(JobStatus.COMPLETED, output={"answer": 42})
 ERROR = {"class": "bug", "message": "It broke.", "hint": "Mend it."}
 FAILED = Ending(JobStatus.FAILED, error=ERROR, reason="bug")
 QUESTION = Wait(WaitKind.QUESTION, "question", prompt={"ask": "Shall I?"})
+ASKED_OF_PEOPLE = ("question", "reconcile", "review", "approval")
 OPEN = (StepState.READY, StepState.RUNNING, StepState.WAITING)
 
 
@@ -361,7 +362,7 @@ class Stepper:
         pending = [wait for wait in waits if wait.state is WaitState.PENDING]
         assert [wait.seq for wait in pending] == [step.seq for step in parked]
         assert all(step.worker_id is None for step in parked)
-        is_asking = any(wait.kind in ("question", "reconcile", "review") for wait in pending)
+        is_asking = any(wait.kind in ASKED_OF_PEOPLE for wait in pending)
         if job.status is JobStatus.INPUT_REQUIRED:
             assert is_asking
             assert len(parked) == job.outstanding

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jobs.agent.tool import Tool, tool
 from jobs.agent.waiting import Child, Delegate
 from jobs.errors import Misdeclared
+from jobs.policy.rules import ALLOW
 from store.states import Origin
 
 
@@ -41,8 +42,10 @@ def delegate_to(
     delegate.__annotations__["agent"] = Literal[agents]
     delegate.__doc__ = _DESCRIPTION
     # It changes what is ours: a job is made. A second call makes none, as jobs appear only with
-    # the commit that parks the call.
-    return tool(effect="write", idempotency="safe", name=name, origins=origins)(delegate)
+    # the commit that parks the call. Nobody is asked: what the job does is judged in its own right.
+    return tool(effect="write", idempotency="safe", name=name, origins=origins, policy=ALLOW)(
+        delegate
+    )
 
 
 _DESCRIPTION = """Hand a part of the work to another agent, and get its result back.

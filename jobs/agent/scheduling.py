@@ -13,17 +13,21 @@ from typing import Any
 
 from jobs.agent.diary import Diary, ScheduleWish
 from jobs.agent.tool import Tool, ToolContext, ToolFailed, tool
+from jobs.policy.rules import ALLOW, Policy
 from store.states import Origin
 
 EVERY_S_MIN = 60
 AWAY_MAX = timedelta(days=366)
 
 
-def schedule_tool(agents: Sequence[str] = (), *, every_s_min: int = EVERY_S_MIN) -> Tool:
+def schedule_tool(
+    agents: Sequence[str] = (), *, every_s_min: int = EVERY_S_MIN, policy: Policy | None = None
+) -> Tool:
     """A tool by which a model makes schedules of its own agent, or of one of `agents`.
 
     Their jobs are asked for by whoever asked for the job that made them, with the same roles, model
-    and class. `every_s_min` is the shortest interval in seconds.
+    and class. `every_s_min` is the shortest interval in seconds. `policy` is as for `@tool`: where
+    none is given, whoever asked for the job confirms each schedule.
     """
 
     def schedule(
@@ -60,7 +64,7 @@ def schedule_tool(agents: Sequence[str] = (), *, every_s_min: int = EVERY_S_MIN)
 
     # Nothing that came by a schedule, however far up its line, makes another one.
     origins = [each for each in Origin if each is not Origin.SCHEDULE]
-    return tool(effect="write", idempotency="key", origins=origins)(schedule)
+    return tool(effect="write", idempotency="key", origins=origins, policy=policy)(schedule)
 
 
 def reschedule_self() -> Tool:
@@ -87,7 +91,8 @@ def reschedule_self() -> Tool:
             raise ToolFailed(f"That moment is more than {AWAY_MAX.days} days away.")
         return diary.move_next(wanted)
 
-    return tool(effect="write", idempotency="key")(reschedule_self)
+    # Nobody is asked: it cannot make a run, only move the one that comes anyway.
+    return tool(effect="write", idempotency="key", policy=ALLOW)(reschedule_self)
 
 
 def _diary_of(ctx: ToolContext) -> Diary:

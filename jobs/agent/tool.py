@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, get_type_hints, overload
@@ -23,6 +23,8 @@ from jobs.agent.diary import Diary
 from jobs.agent.origins import EVERY_ORIGIN, read_origins, why_not_available
 from jobs.agent.outside import OnRateLimit, check_dependency, check_on_rate_limit
 from jobs.errors import Misdeclared
+from jobs.policy.fingerprints import sha256_of
+from jobs.policy.rules import Policy, Rule, read_policy
 from store.invocation import Invocation
 from store.states import Origin, Work
 
@@ -30,6 +32,8 @@ Effect = Literal["read", "write", "external"]
 Idempotency = Literal["safe", "key", "none"]
 
 TIMEOUT_S = 60.0
+# How long a call waits for people to say yes to it, unless its tool says otherwise: a week.
+APPROVAL_S = 7 * 24 * 3600.0
 MEMORY_BYTES_MAX = 1024**3
 # Python with a module of agents takes about this much before the tool has done anything.
 MEMORY_BYTES_MIN = 128 * 1024**2
@@ -129,6 +133,9 @@ class Tool:
     optional: bool = False
     budget_s: float | None = None
     origins: frozenset[Origin] = EVERY_ORIGIN
+    policy: tuple[Rule, ...] | None = None
+    approval_s: float = APPROVAL_S
+    unapproved: Literal["reject", "approve"] = "reject"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -160,6 +167,17 @@ class Tool:
         """What the model is shown."""
         return self._model_tool.tool_def
 
+    @cached_property
+    def sha256(self) -> str:
+        """A fingerprint of what whoever approves a call of it approves: its face and its effect."""
+        face = self.definition
+        told = [face.name, face.description, face.parameters_json_schema]
+        return sha256_of([*told, self.effect, self.idempotency, self.dependency])
+
+    def with_policy(self, policy: Policy | None) -> Tool:
+        """The same tool under other rules, for one agent; raises `Misdeclared`."""
+        return replace(self, policy=read_policy(policy, self._arguments))
+
     def validate(self, args: dict[str, Any]) -> dict[str, Any]:
         """The arguments as typed values; raises `pydantic.ValidationError`."""
         return dict(self._model_tool.function_schema.validator.validate_python(args))
@@ -173,8 +191,14 @@ class Tool:
 
         A coroutine is returned, not awaited. Raises `pydantic.ValidationError`.
         """
-        values = [] if self._value_type is None else [self._value_type.validate_python(value)]
+        values = self.values_as_step(value).values()
         return self.function(*[context][: self.takes_context], *values)
+
+    def values_as_step(self, value: Any) -> dict[str, Any]:
+        """What it is called with as a step of a pipeline, by name; raises `ValidationError`."""
+        if self._value_type is None:
+            return {}
+        return {self._values[0].name: self._value_type.validate_python(value)}
 
     def check_as_step(self) -> None:
         """Raise `Misdeclared` unless it can be a step of a pipeline."""
@@ -189,6 +213,10 @@ class Tool:
             _ = self._value_type
         except Exception as error:
             raise Misdeclared(f"Tool {self.name!r} cannot be a step: {error}") from error
+
+    @property
+    def _arguments(self) -> list[str]:
+        return [parameter.name for parameter in self._values]
 
     @property
     def _values(self) -> list[inspect.Parameter]:
@@ -226,6 +254,9 @@ def tool(
     optional: bool = ...,
     budget_s: float | None = ...,
     origins: Iterable[Origin | str] | None = ...,
+    policy: Policy | None = ...,
+    approval_s: float = ...,
+    unapproved: Literal["reject", "approve"] = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -244,6 +275,9 @@ def tool(
     optional: bool = False,
     budget_s: float | None = None,
     origins: Iterable[Origin | str] | None = None,
+    policy: Policy | None = None,
+    approval_s: float = APPROVAL_S,
+    unapproved: Literal["reject", "approve"] = "reject",
 ) -> Any:
     """Make a tool of a typed function.
 
@@ -273,11 +307,17 @@ def tool(
         budget_s: seconds after which an optional call is left out; its timeout by default.
         origins: through which doors a job must have come, it and all above it in its line, for the
             tool to be available to it; any, by default. `agent` counts as named.
+        policy: the rules that say which calls somebody has to confirm or approve, and which are
+            not made; an empty list (`ALLOW`) lets every call through. See docs/policy.md.
+        approval_s: seconds that a call waits for that yes.
+        unapproved: what becomes of a call that nobody has decided about in time: `reject`, or
+            `approve`.
 
     Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
 
     _check_options(effect, idempotency, work, timeout_s)
+    _check_approval(approval_s, unapproved)
     _check_lookup(effect, lookup)
     _check_memory(process, memory_bytes_max)
     check_dependency(dependency)
@@ -303,12 +343,14 @@ def tool(
             optional=optional,
             budget_s=budget_s,
             origins=available,
+            approval_s=approval_s,
+            unapproved=unapproved,
         )
         try:
             _ = made.definition
         except Exception as error:
             raise Misdeclared(f"{declared.__qualname__} cannot be a tool: {error}") from error
-        return made
+        return made if policy is None else made.with_policy(policy)
 
     return make if function is None else make(function)
 
@@ -324,6 +366,13 @@ def _check_options(effect: str, idempotency: str | None, work: str, timeout_s: f
             raise Misdeclared(f"{given!r} is none of {', '.join(str(e) for e in known if e)}.")
     if timeout_s <= 0:
         raise Misdeclared(f"A tool cannot be given up after {timeout_s} seconds.")
+
+
+def _check_approval(approval_s: float, unapproved: str) -> None:
+    if not 0 < approval_s < float("inf"):
+        raise Misdeclared(f"A call cannot wait {approval_s:g} seconds for approval.")
+    if unapproved not in ("reject", "approve"):
+        raise Misdeclared(f"{unapproved!r} is neither reject nor approve.")
 
 
 def _check_lookup(effect: str, lookup: Lookup | None) -> None:

@@ -80,10 +80,21 @@ def count_failed_tools(steps: Sequence[CheckpointRow]) -> int:
 def _return_of(step: CheckpointRow) -> ToolReturnPart:
     return ToolReturnPart(
         tool_name=step.input["tool"],
-        content=step.output["content"],
+        content=_told_of(step.output),
         tool_call_id=step.input["call_id"],
         outcome=step.output["outcome"],
     )
+
+
+def _told_of(output: dict[str, Any]) -> Any:
+    """What a model is told that its call came to; also with which arguments, if with others."""
+    if "edited_args" not in output:
+        return output["content"]
+    return {
+        "result": output["content"],
+        "note": "A person has changed the arguments of this call; it was made with these.",
+        "args": output["edited_args"],
+    }
 
 
 def _feedback_of(output: Any) -> list[ModelRequestPart]:

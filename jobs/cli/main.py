@@ -21,11 +21,13 @@ import typer
 
 from jobs import client as stepwell
 from jobs.cli import (
+    approvals,
     callers,
     dependencies,
     forking,
     letters,
     pages,
+    policy,
     questions,
     queues,
     schedules,
@@ -167,6 +169,8 @@ app.command("dependencies")(dependencies.list_dependencies)
 app.add_typer(letters.app, name="dead-letters")
 app.add_typer(callers.app, name="callers")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(policy.app, name="policy")
+approvals.add_to(app)
 
 
 @app.command()

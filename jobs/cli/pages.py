@@ -13,7 +13,15 @@ from rich.text import Text
 from jobs.cli.ids import short
 from jobs.cli.speech import ago, gist, one_line, plain, span_between, status_text
 from jobs.cli.tables import jobs_table, steps_table
-from jobs.cli.waiting import ASKING, left, question_block, signal_command, waits_table, wants
+from jobs.cli.waiting import (
+    ASKING,
+    approvals_command,
+    left,
+    question_block,
+    signal_command,
+    waits_table,
+    wants,
+)
 
 ENDED = {"completed", "failed", "expired", "cancelled"}
 LONG_TEXT_LINES_MAX = 40
@@ -55,6 +63,8 @@ def hints(job: dict[str, Any], waits: list[dict[str, Any]]) -> Iterator[str]:
     for wait in waits:
         if wait["kind"] == "signal" and wait["state"] == "pending":
             yield f"{signal_command(wait):<38}  send what it waits for"
+        if wait["kind"] == "approval" and wait["state"] == "pending":
+            yield f"{approvals_command(wait):<38}  see the call that waits, and decide about it"
     if job["status"] in ("queued", "running", "input_required"):
         yield f"stepwell watch {name}                  follow it live"
         yield f"stepwell cancel {name}                 ask it to stop"

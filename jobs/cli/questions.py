@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.cli.approvals import respond
 from jobs.cli.finding import find_platform
 from jobs.cli.given import read_json, refuse_what_is_not_json
 from jobs.cli.ids import find_job_id, short
@@ -57,7 +58,14 @@ def answer(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer what a job asks, or decide about a step that cannot go on by itself."""
+    """Answer what a job asks, or decide about a step that cannot go on by itself.
+
+    With the id of a call that waits for approval, the answer is its result in the tool's place.
+    """
+    if ":" in job and (text is not None or result is not None):
+        told = text if result is None else read_json(result, "--result")
+        respond(job, told, as_json=as_json)
+        return
     flags = {"happened": happened, "again": again, "fail": fail, "continue": go_on}
     decided = [name for name, is_given in flags.items() if is_given]
     if len(decided) > 1:

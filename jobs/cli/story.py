@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.cli.ids import short
 from jobs.cli.speech import clock, gist, moment, one_line, span
-from jobs.cli.waiting import ASKING, does, left
+from jobs.cli.waiting import FOR_PEOPLE, does, left
 
 MESSAGE_CHARS_MAX = 160
 # A step that waits is `waiting` for its next try, or `parked` on something outside of the job.
@@ -125,7 +125,7 @@ class Story:
         told = does(kind, str(data.get("what") or ""))
         step.message = f"{told}, until {clock(until)}" if isinstance(until, str) else told
         end = f", {left(until)}" if isinstance(until, str) else ""
-        sign = "?" if kind in ASKING else "…"
+        sign = "?" if kind in FOR_PEOPLE else "…"
         return f"{sign} {step.seq:>3}  {step.name}  {told}{end}"
 
     def _hear_job(self, what: str, data: dict[str, Any]) -> str | None:
@@ -169,6 +169,7 @@ def _woken(data: dict[str, Any]) -> str:
         "question": "it was answered",
         "reconcile": "it was decided",
         "review": "it was decided",
+        "approval": "its call was decided",
     }
     return f"{came.get(kind, how.replace('_', ' ') or 'woken')}; it goes on"
 

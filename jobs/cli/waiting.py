@@ -27,6 +27,7 @@ DOES = {
     "question": "asks a question",
     "reconcile": "asks whether a call happened",
     "review": "asks whether to go on",
+    "approval": "waits for a yes to {}",
 }
 # What a job waits for, by its status_reason or waiting_for.
 WANTS = {
@@ -36,10 +37,13 @@ WANTS = {
     "question": "an answer",
     "reconcile": "a decision",
     "review": "a decision",
+    "approval": "an approval",
     "retry_scheduled": "another try",
     "agent_changed": "a worker with its version",
 }
 ASKING = frozenset({"question", "reconcile", "review"})
+# What a person has to end, by whatever command.
+FOR_PEOPLE = ASKING | {"approval"}
 DECIDED_BY_FLAG = {"again": "--again", "fail": "--fail", "continue": "--continue"}
 MEANS = {
     "happened": "it did happen, and this was its result",
@@ -149,6 +153,11 @@ def ways_to_answer(question: Shape, *, names_step: bool) -> Iterator[tuple[str, 
 def signal_command(wait: Shape) -> str:
     """The command that sends what this wait waits for."""
     return f"stepwell signal {short(wait['job_id'])} {shlex.quote(plain(wait['name']))}"
+
+
+def approvals_command(wait: Shape) -> str:
+    """The command that shows the calls of this wait's job that wait for people."""
+    return f"stepwell approvals {short(wait['job_id'])}"
 
 
 def waits_table(waits: Sequence[Shape]) -> Table:

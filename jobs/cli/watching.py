@@ -34,7 +34,13 @@ from jobs.cli.speech import (
     status_text,
 )
 from jobs.cli.story import StepStory, Story
-from jobs.cli.waiting import ASKING, question_block, signal_command
+from jobs.cli.waiting import (
+    ASKING,
+    FOR_PEOPLE,
+    approvals_command,
+    question_block,
+    signal_command,
+)
 from jobs.client import Client, StepwellError
 
 STEPS_SHOWN_MAX = 8
@@ -132,6 +138,9 @@ def ways_on(client: Client, job_id: str, event: dict[str, Any]) -> list[Renderab
         if kind in ASKING:
             asked = [each for each in client.questions(job_id) if each["seq"] == seq]
             return [Padding(question_block(each, names_step=True), (0, 0, 0, 2)) for each in asked]
+        if kind in FOR_PEOPLE:
+            waiting = [each for each in client.approvals(job_id) if each["seq"] == seq]
+            return [Text(f"  to decide: {approvals_command(each)}", "dim") for each in waiting]
         if kind == "signal":
             waits = client.waits(job_id)
             awaited = [w for w in waits if w["seq"] == seq and w["state"] == "pending"]
@@ -193,7 +202,7 @@ class Now:
         return row
 
     def _sign(self, step: StepStory) -> Spinner | Text:
-        if step.state == "parked" and step.waits_for in ASKING:
+        if step.state == "parked" and step.waits_for in FOR_PEOPLE:
             return Text("?", "bold magenta")
         if step.state in STATE_SIGNS:
             return Text(*STATE_SIGNS[step.state])

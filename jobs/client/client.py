@@ -13,6 +13,7 @@ import httpx
 from .connection import Connection, given
 from .decisions import Decisions
 from .errors import NotFinished, Shape, StepwellError, Unreachable
+from .policies import Policies
 from .schedules import Schedules
 from .stream import read_events
 
@@ -24,7 +25,7 @@ RECONNECT_FIRST_S = 0.2
 RECONNECT_LAST_S = 5.0
 
 
-class Client(Decisions, Schedules):
+class Client(Decisions, Policies, Schedules):
     """One connection to one platform, as one tenant. Use it as a context manager, or close it.
 
     Args:

@@ -50,6 +50,38 @@ class Decisions:
     def _say(self, job_id: str, seq: int, said: Shape) -> Shape:
         return self._connection.ask("POST", f"/v1/jobs/{job_id}/steps/{seq}/answer", json=said)
 
+    # -- approvals ----------------------------------------------------------------------------
+
+    def approvals(self, job_id: str | None = None) -> list[Shape]:
+        """The calls that wait for people now, of this job or of all, the oldest first."""
+        params = given({"job_id": job_id, "limit": QUESTIONS})
+        return list(self._connection.ask("GET", "/v1/approvals", params=params)["data"])
+
+    def approvals_of(self, job_id: str) -> list[Shape]:
+        """Every question about a call of the job, with what people have said."""
+        return list(self._connection.ask("GET", f"/v1/jobs/{job_id}/approvals")["data"])
+
+    def decide_call(self, asked: Shape, decision: str, **said: Any) -> Shape:
+        """Say `approve`, `edit` (with `args`), `reject` or `respond` (with `answer`) about a call.
+
+        `asked` is the approval as it was shown. `reason` goes with any of them; `remember=True`
+        lets the job make the same call, with the same arguments, again. Returns the approval as
+        it stands then; after an edit, the one about the new arguments.
+
+        Raises:
+            Refused: it is over, or asks about other arguments meanwhile (409); somebody else has to
+                decide it (403); the new arguments do not fit, or are not allowed to anybody (422).
+        """
+        body = {"n": asked["n"], "args_sha256": asked["args_sha256"], "decision": decision, **said}
+        path = f"/v1/jobs/{asked['job_id']}/steps/{asked['seq']}/decision"
+        return self._connection.ask("POST", path, json=body)
+
+    def verify_audit(self) -> Shape:
+        """Walk the audit from its beginning; says where the chain breaks, if it does."""
+        return self._connection.ask("GET", "/v1/audit/verification")
+
+    # -- signals ------------------------------------------------------------------------------
+
     def signal(self, job_id: str, name: str, data: Any = None, *, key: str | None = None) -> Shape:
         """Send a signal to a job, before, during or after its wait for it.
 

@@ -23,8 +23,9 @@ from jobs.agent.transcript import count_failed_tools, dump_response, write_trans
 from jobs.agent.turn import Answer, Call, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
+from jobs.lifecycle.approvals import judged
 from jobs.lifecycle.diary import JobDiary
-from jobs.lifecycle.effects import begin, find_tool
+from jobs.lifecycle.effects import args_of, begin, find_tool
 from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.gateway import DEADLINE_SLACK_S
 from jobs.lifecycle.house import House
@@ -104,6 +105,8 @@ def _ask_model(held: Claim, agent: Agent, house: House, passage: Passage | None)
     _check_limits(agent, steps)
     asked = agent.input_type.model_validate(held.job_input)
     transcript = write_transcript(agent, asked, steps)
+    # Read before the call: what it costs must not be lost to a store that is away.
+    rules = house.rules(held.tenant_id) if agent.tools else ()
     said = _ask(held, agent, transcript, house, passage)
     turn = read_turn(agent, said.response)
     match turn:
@@ -111,7 +114,10 @@ def _ask_model(held: Claim, agent: Agent, house: House, passage: Passage | None)
             return Acted(
                 keepable(dump_response(said.response)),
                 usage=said.usage,
-                plan=tuple(_plan_call(agent, call, held.invocation) for call in calls),
+                plan=tuple(
+                    judged(_plan_call(agent, call, held.invocation), held, agent, rules)
+                    for call in calls
+                ),
             )
         case Answer(output):
             return Acted(
@@ -194,7 +200,7 @@ def _call_tool(held: Claim, agent: Agent, house: House, passage: Passage | None)
         names = ", ".join(each.name for each in agent.tools) or "none"
         return tool_failed(agent, f"There is no tool {held.input['tool']!r}. There are: {names}.")
     try:
-        args = tool.validate(held.input["args"])
+        args = tool.validate(args_of(held))
     except ValidationError as error:
         said = error.errors(include_url=False, include_context=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in said[:10])
@@ -203,7 +209,7 @@ def _call_tool(held: Claim, agent: Agent, house: House, passage: Passage | None)
     call = partial(tool.call_with, context, args)
     if tool.process:
         limit_s = timeout_of(held, agent, house)
-        call = partial(call_in_child, tool, context, held.input["args"], timeout_s=limit_s)
+        call = partial(call_in_child, tool, context, args_of(held), timeout_s=limit_s)
     try:
         returned = _run(held, tool, agent, house, call, passage)
         return _follow(held, agent, returned, house)

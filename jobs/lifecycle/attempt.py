@@ -27,8 +27,10 @@ from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.errors import UnknownAgent
 from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
+from jobs.lifecycle.approvals import approved, ask_anew, gate
 from jobs.lifecycle.effects import (
     Stopping,
+    Unapproved,
     find_out,
     find_tool,
     is_in_doubt,
@@ -146,8 +148,12 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
     """Run one claimed step and settle it; returns the next one when it rides along."""
     try:
         program = house.registry.find(held.agent)
+        held = approved(held, program, house)
     except UnknownAgent as error:
         hand_back(held, house, UNKNOWN_AGENT_WAIT_S, "unknown_agent", str(error))
+        return None
+    except Unreachable as error:
+        hand_back(held, house, UNREACHABLE_WAIT_S, "store_unreachable", str(error))
         return None
     started = perf_counter()
     with house.watch.over(held, timeout_of(held, program, house)) as running:
@@ -184,6 +190,7 @@ def foresee(held: Claim, program: Program, house: House) -> Outcome | None:
         or (find_out_lost(held, program, house) if is_in_doubt(held, program) else None)
         or refuse_call(held, program)
         or (Broke(poisonous(held.losses)) if held.losses >= LOSSES_MAX else None)
+        or gate(held, program, house)
     )
 
 
@@ -226,6 +233,8 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
     except Stopping as error:
         return HandBack(0.0, "stopping", str(error))
+    except Unapproved:
+        return ask_anew(held, program, house)
     except BaseException as error:  # a tool may also call sys.exit()
         log.warning(
             "step raised",
@@ -377,7 +386,7 @@ def give_up(
 
 def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house: House) -> bool:
     """Whether the only next step goes on in this Celery task."""
-    if len(plan) != 1 or not house.may_claim.is_set():
+    if len(plan) != 1 or plan[0].approval is not None or not house.may_claim.is_set():
         return False
     (only,) = plan
     return (

@@ -47,6 +47,10 @@ class Stopping(StepwellError):
     """The job is to end, so nothing is begun any more."""
 
 
+class Unapproved(StepwellError):
+    """Nobody has said yes to exactly this call, so it was not made."""
+
+
 class NotBegun(StepwellError):
     """Nobody knows whether this claim still holds, so the call was not made."""
 
@@ -75,17 +79,19 @@ def is_optional(held: Claim, program: Program) -> bool:
 
 
 def begin(held: Claim, tool: Tool, house: House) -> None:
-    """Mark that the effect begins now, or raise `Stopping` or `NotBegun`.
+    """Mark that the effect begins now, or raise `Stopping`, `Unapproved` or `NotBegun`.
 
-    A read has no effect, and needs no mark.
+    A read has no effect, and needs no mark, unless it begins under a yes that it has to consume.
     """
-    if tool.effect == "read":
+    if tool.effect == "read" and held.granted is None:
         return
     started = patiently(house, lambda connection: transitions.start_effect(connection, held))
     if started is None:
         raise NotBegun("The start of the call could not be written, so it was not made.")
     if started is Start.STOP:
         raise Stopping("The job is to end; the call was not made.")
+    if started is Start.ASK:
+        raise Unapproved("Nobody has said yes to exactly this call; it was not made.")
 
 
 def is_in_doubt(held: Claim, program: Program) -> bool:
@@ -157,7 +163,9 @@ def question(held: Claim, program: Program, reason: str) -> Wait:
 
 
 def args_of(held: Claim) -> Any:
-    """What the call is made with."""
+    """What the call is made with: what people have said yes to, where they were asked."""
+    if held.granted is not None:
+        return held.granted.args
     if held.kind is StepKind.TOOL:
         return held.input["args"]
     return held.job_input if held.input["position"] == 0 else held.parent_output

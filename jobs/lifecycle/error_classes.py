@@ -49,6 +49,7 @@ class ErrorClass(StrEnum):
     UNAVAILABLE = "unavailable"
     IN_DOUBT = "in_doubt"
     UNANSWERED = "unanswered"
+    DENIED = "denied"
     CHANGED = "changed"
     TIMEOUT = "timeout"
     LIMIT = "limit"

@@ -18,14 +18,17 @@ from jobs.lifecycle.loop import Loop
 from jobs.lifecycle.pace import Pace
 from jobs.lifecycle.passage import Passage
 from jobs.lifecycle.watch import Watch
+from jobs.policy.tenant_rules import TenantRule
 from jobs.settings import Settings
-from store import load
+from store import load, policy_rules
 from store.doors import Doors
 from store.errors import Unreachable
 from store.states import Work
 
 # How long a level is believed before it is read again, and how old it may be to count at all.
 LEVEL_READ_EVERY_S, LEVEL_AGE_MAX_S = 1.0, 30.0
+# How long a tenant's rules are kept, and those of how many tenants.
+RULES_KEPT_S, RULEBOOKS_MAX = 1.0, 1_000
 
 
 # A job, a step of it, and the epoch of the claim that makes the call.
@@ -57,6 +60,7 @@ class House:
 
     _level: int = 0
     _level_read_at: float = float("-inf")
+    _rules: dict[UUID, tuple[float, tuple[TenantRule, ...]]] = field(default_factory=dict)
 
     def level(self, tenant_id: UUID) -> int:
         """How short of room the platform is, from 0 to 3, as of about a second ago.
@@ -68,6 +72,18 @@ class House:
             self._level_read_at = monotonic()
             self._level = self._read_level(tenant_id)
         return self._level
+
+    def rules(self, tenant_id: UUID) -> tuple[TenantRule, ...]:
+        """The tenant's rules about calls, as of about a second ago. Raises `Unreachable`."""
+        known = self._rules.get(tenant_id)
+        if known is not None and monotonic() - known[0] < RULES_KEPT_S:
+            return known[1]
+        with self.doors.as_tenant(tenant_id) as tx:
+            found = tuple(TenantRule.of(row) for row in policy_rules.list_current(tx))
+        if len(self._rules) >= RULEBOOKS_MAX:
+            self._rules = {}
+        self._rules[tenant_id] = monotonic(), found
+        return found
 
     def _read_level(self, tenant_id: UUID) -> int:
         try:

@@ -16,6 +16,7 @@ from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
 from jobs.agent.waiting import Wait as Asked
+from jobs.lifecycle.consent import heard
 from jobs.lifecycle.house import House
 from jobs.lifecycle.intake import check_input, earliest
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Park
@@ -95,6 +96,8 @@ def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted |
     """What the step came to by what it was woken by; None when it is to run now."""
     if woken.kind in DECIDED:
         return _decide(held, woken, program, house)
+    if woken.kind is WaitKind.APPROVAL:
+        return heard(held, woken, program, house)
     if woken.state is WaitState.EXPIRED or woken.kind is WaitKind.TIMER:
         if woken.fallback is None:
             return _unanswered(woken, program)

@@ -31,6 +31,8 @@ def conclude_with(held: Claim, program: Program, returned: Any, house: House) ->
     if isinstance(program, Pipeline):
         return _conclude_function(held, program, as_json(returned))
     output = {"outcome": "success", "content": fit(held, returned, house)}
+    if held.granted is not None and held.granted.args != held.input["args"]:
+        output["edited_args"] = held.granted.args
     return Acted(output, plan=(program.model_step(),), is_joining=True)
 
 
@@ -46,6 +48,8 @@ def given_to(held: Claim, pipeline: Pipeline, asked: BaseModel | None = None) ->
 
     `asked` is the input as the pipeline's type, where it has been read already.
     """
+    if held.granted is not None:
+        return held.granted.args
     if held.input["position"] > 0:
         return held.parent_output
     return (asked or pipeline.input_type.model_validate(held.job_input)).model_dump(mode="json")

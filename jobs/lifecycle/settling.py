@@ -131,6 +131,7 @@ def next_claim(held: Claim, outcome: Acted, settled: Settled) -> Claim:
         effect_key=None,
         effect_epoch=None,
         woken=None,
+        granted=None,
         note=None,
     )
 
@@ -144,6 +145,7 @@ def ring_for(held: Claim, plan: Sequence[Plan], settled: Settled, house: House) 
                 held.tenant_id, held.job_id, settled.first_seq + n, step.name, job_class, step.work
             )
             for n, step in enumerate(plan[: settled.planned])
+            if step.approval is None
         ]
     )
 

@@ -70,6 +70,7 @@ HINTS = {
     ErrorClass.UNAVAILABLE: "What it calls let nobody through. Once it is well, replay the job.",
     ErrorClass.IN_DOUBT: "It may have happened. Look on the other side before doing it again.",
     ErrorClass.UNANSWERED: "Replay it to ask again, or give the wait a default.",
+    ErrorClass.DENIED: "Replay it to ask again, or have the policy changed.",
     ErrorClass.CHANGED: "Replay it with code that can go on with it, or submit it anew.",
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",

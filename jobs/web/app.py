@@ -20,7 +20,9 @@ from jobs.web.asked import Lobby, Turnstile
 from jobs.web.callers import Callers, find_file
 from jobs.web.door import Door
 from jobs.web.routes import (
+    approvals,
     artifacts,
+    audit,
     datasets,
     dead_letters,
     dependencies,
@@ -28,6 +30,7 @@ from jobs.web.routes import (
     forks,
     metrics,
     overview,
+    policy,
     questions,
     queues,
     schedules,
@@ -101,10 +104,13 @@ def guarded_routes() -> APIRouter:
         job_routes,
         events,
         questions,
+        approvals,
+        audit,
         waits,
         forks,
         schedules,
         dead_letters,
+        policy,
         artifacts,
         datasets,
         dependencies,

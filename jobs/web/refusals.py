@@ -4,7 +4,7 @@ WebRefusal
 ├── BadRequest      a header or a parameter nobody can make sense of
 ├── UnknownHost     the Host header names something we are not
 ├── WrongToken      no token, or not the right one
-├── NotYours        it was asked for by somebody else, and would act as them
+├── NotYours        it is somebody else's to ask for, or to decide: ask them
 ├── TooManyBytes    the body is longer than its limit
 ├── Unfit           what was sent does not fit what it is for: change it
 ├── Closed          it was decided before, or is over: look at it again
@@ -36,7 +36,7 @@ class WrongToken(WebRefusal):
 
 
 class NotYours(WebRefusal):
-    """It was asked for by somebody else, and would act as them."""
+    """It is somebody else's to ask for, as it would act as them, or to decide."""
 
 
 class TooManyBytes(WebRefusal, HTTPException):

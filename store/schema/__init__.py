@@ -7,25 +7,32 @@ through row security. The hot transitions over these tables are the functions in
 
 from __future__ import annotations
 
+from store.schema.approvals import approvals, audit, audit_chains, decisions
 from store.schema.artifacts import artifact_chunks, artifacts
 from store.schema.ground import SCHEMA, metadata
 from store.schema.jobs import checkpoints, events, jobs, usage
 from store.schema.load import census, load, refusals, tenant_census, turns
+from store.schema.policy import policy_rules
 from store.schema.residents import tenants, workers
 from store.schema.schedules import schedules, ticks
 from store.schema.waits import dead_letters, signals, waits
 
 __all__ = [
     "SCHEMA",
+    "approvals",
     "artifact_chunks",
     "artifacts",
+    "audit",
+    "audit_chains",
     "census",
     "checkpoints",
     "dead_letters",
+    "decisions",
     "events",
     "jobs",
     "load",
     "metadata",
+    "policy_rules",
     "refusals",
     "schedules",
     "signals",

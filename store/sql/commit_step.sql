@@ -4,7 +4,8 @@
 -- `state || ''` see claim_step).
 -- When it is not, nothing at all is written and `settled` is false: the caller is a zombie.
 --
---   p_plan     the steps that come next, an array of {kind, name, work, input}
+--   p_plan     the steps that come next, an array of {kind, name, work, input}; one that has an
+--              approval besides is born waiting for it (ask_planned)
 --   p_joining  plan them only when no other step of the job is outstanding (the last parallel
 --              tool step to come in plans the next model step; its siblings plan nothing)
 --   p_inline   the caller goes on with the only next step itself: it is born running, with epoch 1
@@ -87,16 +88,21 @@ begin
       values (p_tenant, p_job, job.event_seq, 'step.completed', p_event);
       insert into stepwell.checkpoints (
         tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input,
-        state, epoch, worker_id, claimed_at, rung_at)
+        state, epoch, worker_id, claimed_at, rung_at, waits)
       select p_tenant, p_job, job.first_seq + step.n::int - 1, p_seq,
              step.value ->> 'kind', step.value ->> 'name', job.job_class, step.value ->> 'work',
              step.value -> 'input',
-             case when p_inline then 'running' else 'ready' end,
+             case when p_inline then 'running' when step.value ? 'approval' then 'waiting'
+                  else 'ready' end,
              case when p_inline then 1 else 0 end,
              case when p_inline then p_worker end,
              case when p_inline then now() end,
-             case when p_inline then null else now() end
+             case when p_inline then null else now() end,
+             (step.value ? 'approval')::int
         from jsonb_array_elements(p_plan) with ordinality as step (value, n);
+      if p_plan @? '$[*].approval' then
+        perform stepwell.ask_planned(p_tenant, p_job, job.first_seq, p_plan);
+      end if;
       return query select true, job.status::text, job.first_seq, v_planned;
       return;
     end if;

@@ -6,12 +6,12 @@ returns void language plpgsql as $$
 declare
   wait record;
 begin
-  select w.kind, w.wake_at, w.kind in ('question', 'reconcile', 'review') as is_asking,
+  select w.kind, w.wake_at, w.kind in ('question', 'reconcile', 'review', 'approval') as is_asking,
          count(*) over () as parked
     into wait
     from stepwell.waits w
    where w.tenant_id = p_tenant and w.job_id = p_job and w.state = 'pending'
-   order by w.kind in ('question', 'reconcile', 'review') desc, w.wake_at
+   order by w.kind in ('question', 'reconcile', 'review', 'approval') desc, w.wake_at
    limit 1;
   if not found then return; end if;
 

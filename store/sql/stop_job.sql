@@ -41,6 +41,8 @@ begin
   if v_stopped > 0 then
     update stepwell.waits w set state = 'cancelled', closed_at = now()
      where w.tenant_id = p_tenant and w.job_id = p_job and w.state = 'pending';
+    update stepwell.approvals a set state = 'cancelled', ending = 'stopped', closed_at = now()
+     where a.tenant_id = p_tenant and a.job_id = p_job and a.state = 'pending';
   end if;
 
   if job.finished_at is null and job.outstanding = v_stopped then

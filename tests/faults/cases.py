@@ -23,6 +23,7 @@ from tests.faults.evidence import (
     ENDINGS,
     ROWS,
     Again,
+    Approval,
     Job,
     Kin,
     Letter,
@@ -117,6 +118,7 @@ class Case:
     letter: Letter | None = None
     steps: dict[int, Step] = field(default_factory=dict)
     waits: dict[tuple[int, int], Wait] = field(default_factory=dict)
+    approvals: dict[tuple[int, int], Approval] = field(default_factory=dict)
     signals: dict[UUID, Signal] = field(default_factory=dict)
     spent: set[int] = field(default_factory=set)
     changes: list[Change] = field(default_factory=list)
@@ -149,6 +151,8 @@ class Case:
                 self.story = row
             case Wait():
                 self.waits[row.seq, row.n] = row
+            case Approval():
+                self.approvals[row.seq, row.n] = row
             case Signal():
                 self.signals[row.id] = row
             case Letter():

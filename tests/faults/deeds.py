@@ -15,7 +15,7 @@ from typing import Any
 import aiosmtplib
 from pydantic import BaseModel
 
-from jobs import StepContext, ToolContext, tool
+from jobs import StepContext, ToolContext, always, confirm_if, tool
 from tests.faults.ledger import note_effect
 from tests.faults.points import Point, stand
 
@@ -31,8 +31,11 @@ class Task(BaseModel):
     nap_ms: float = 0.0
 
 
-def affect(ctx: ToolContext, name: str, idempotency: str, result: Any) -> Any:
-    """Do something to the world: two lines in the ledger, with the points around them."""
+def affect(ctx: ToolContext, name: str, idempotency: str, result: Any, args: Any = None) -> Any:
+    """Do something to the world: two lines in the ledger, with the points around them.
+
+    `args` are those of a call that needs a yes.
+    """
 
     def note(phase: Any) -> None:
         note_effect(
@@ -45,6 +48,7 @@ def affect(ctx: ToolContext, name: str, idempotency: str, result: Any) -> Any:
             tool=name,
             idempotency=idempotency,
             what=result,
+            args=args,
         )
 
     stand(Point.BEFORE_EFFECT, ctx.job_id, ctx.seq)
@@ -103,19 +107,19 @@ def finish(value: Value) -> Value:
     return fold(value, "finish")
 
 
-@tool(effect="external", idempotency="key")
+@tool(effect="external", idempotency="key", policy=[])
 def post_note(ctx: ToolContext, value: Value) -> Value:
     """Do something that is done once per key."""
     return dict(affect(ctx, "post_note", "key", fold(value, "post_note")))
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 def book(ctx: ToolContext, value: Value) -> Value:
     """Do something that must not happen twice."""
     return dict(affect(ctx, "book", "none", fold(value, "book")))
 
 
-@tool(effect="write", idempotency="key")
+@tool(effect="write", idempotency="key", policy=[])
 def keep(ctx: ToolContext, value: Value) -> Value:
     """Keep the sum so far as an artifact."""
     kept = fold(value, "keep")
@@ -132,32 +136,42 @@ def look(what: str) -> str:
     return f"saw {what}"
 
 
-@tool(effect="external", idempotency="key")
+@tool(effect="external", idempotency="key", policy=[])
 def post(ctx: ToolContext, what: str) -> str:
     """Do something that is done once per key."""
     return str(affect(ctx, "post", "key", f"posted {what}"))
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 def charge(ctx: ToolContext, what: str) -> str:
     """Take money, which nobody wants to happen twice."""
     return str(affect(ctx, "charge", "none", f"charged {what}"))
 
 
-@tool(effect="write", idempotency="key")
+@tool(
+    effect="external",
+    idempotency="none",
+    policy=[confirm_if(always, name="buy", reason="Money leaves the house.")],
+)
+def buy(ctx: ToolContext, what: str) -> str:
+    """Buy something, which nobody wants to happen twice, or without a yes."""
+    return str(affect(ctx, "buy", "none", f"bought {what}", args={"what": what}))
+
+
+@tool(effect="write", idempotency="key", policy=[])
 def file(ctx: ToolContext, what: str) -> str:
     """Keep a text under a name."""
     save(ctx, "filed.txt", what)
     return f"filed {what}"
 
 
-@tool(effect="external", idempotency="key")
+@tool(effect="external", idempotency="key", policy=[])
 async def mail_keyed(ctx: ToolContext, what: str) -> str:
     """Send a mail that the other side takes once, by its id."""
     return await send(ctx, "mail_keyed", "key", f"mailed {what}")
 
 
-@tool(effect="external", idempotency="none")
+@tool(effect="external", idempotency="none", policy=[])
 async def mail_once(ctx: ToolContext, what: str) -> str:
     """Send a mail that would arrive twice if it were sent twice."""
     return await send(ctx, "mail_once", "none", f"mailed {what}")

@@ -87,6 +87,21 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """A row of `approvals`, with how many people have said yes to what it shows."""
+
+    job_id: UUID
+    seq: int
+    n: int
+    args: Any
+    state: str
+    ending: str | None
+    quorum: int
+    is_consumed: bool
+    yes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """A row of `signals`."""
 
@@ -218,6 +233,15 @@ ROWS: dict[type[Any], str] = {
         select job_id, seq, n, kind, name, prompt, state, result, wake_at, consumed_epoch,
                coalesce(wake_at < now() - make_interval(secs => %(overdue)s), false) as is_overdue
           from stepwell.waits order by job_id, seq, n
+    """,
+    Approval: """
+        select a.job_id, a.seq, a.n, a.args, a.state, a.ending, a.quorum,
+               a.consumed_at is not null as is_consumed,
+               (select count(*) from stepwell.decisions d
+                 where d.tenant_id = a.tenant_id and d.job_id = a.job_id and d.seq = a.seq
+                   and d.n = a.n and d.decision = 'approve'
+                   and d.args_sha256 = a.args_sha256) as yes
+          from stepwell.approvals a order by a.job_id, a.seq, a.n
     """,
     Signal: """
         select job_id, id, key, name, payload, consumed_seq, consumed_n

@@ -176,6 +176,31 @@ create or replace trigger history_of_all
   for each row execute function stepwell_history.see_signal();
 
 
+-- approvals: how the question about a call stood and stands; its epoch is the claim that consumed it.
+create or replace function stepwell_history.see_approval() returns trigger
+language plpgsql security definer as $$
+begin
+  insert into stepwell_history.changes (
+    relation, verb, job_id, seq, n, old_state, new_state, old_epoch, new_epoch, old_closed, new_closed,
+    old_consumed, new_consumed, is_rewritten)
+  values (
+    'approvals', tg_op, coalesce(new.job_id, old.job_id), coalesce(new.seq, old.seq),
+    coalesce(new.n, old.n), old.state, new.state, old.consumed_epoch, new.consumed_epoch,
+    old.closed_at, new.closed_at, old.consumed_at, new.consumed_at,
+    tg_op = 'UPDATE'
+    and row(old.tenant_id, old.job_id, old.seq, old.n, old.wait_n, old.tool, old.args,
+            old.args_sha256, old.tool_sha256, old.tier, old.role, old.quorum, old.expires_at)
+        is distinct from
+        row(new.tenant_id, new.job_id, new.seq, new.n, new.wait_n, new.tool, new.args,
+            new.args_sha256, new.tool_sha256, new.tier, new.role, new.quorum, new.expires_at));
+  return null;
+end $$;
+
+create or replace trigger history_of_all
+  after insert or update or delete on stepwell.approvals
+  for each row execute function stepwell_history.see_approval();
+
+
 -- dead_letters: what became of a letter.
 create or replace function stepwell_history.see_letter() returns trigger
 language plpgsql security definer as $$

@@ -20,7 +20,7 @@ Finding = tuple[int | None, str]
 
 # How a step may change: from where (None: it is new) to where.
 MOVES: dict[str | None, tuple[str, ...]] = {
-    None: ("ready", "running"),
+    None: ("ready", "running", "waiting"),
     "ready": ("running", "cancelled"),
     "running": ("ready", "waiting", "committed", "failed"),
     "waiting": ("ready", "cancelled"),

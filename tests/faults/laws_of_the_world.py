@@ -154,6 +154,33 @@ _A_ROW: dict[str, LiteralString] = {
         insert into stepwell.ticks (tenant_id, schedule_id, tick_at, state)
         select tenant_id, id, now(), 'waiting' from hidden
     """,
+    "approvals": """
+        insert into stepwell.approvals (
+          tenant_id, job_id, seq, n, wait_n, tool, args, args_sha256, tool_sha256, tier, quorum,
+          reasons, rules, policy_version, fallback, state)
+        select tenant_id, job_id, seq, 99, 1, 'x', 'null', '', '', 'confirm', 1, '{}', '{}', '',
+               'reject', 'pending' from stepwell.checkpoints limit 1
+    """,
+    "decisions": """
+        with asked as (
+          insert into stepwell.approvals (
+            tenant_id, job_id, seq, n, wait_n, tool, args, args_sha256, tool_sha256, tier, quorum,
+            reasons, rules, policy_version, fallback, state)
+          select tenant_id, job_id, seq, 99, 1, 'x', 'null', '', '', 'confirm', 1, '{}', '{}', '',
+                 'reject', 'pending' from stepwell.checkpoints limit 1
+          returning tenant_id, job_id, seq, n)
+        insert into stepwell.decisions (
+          tenant_id, job_id, seq, n, decided_by, roles, decision, args_sha256)
+        select tenant_id, job_id, seq, n, 'x', '{}', 'reject', '' from asked
+    """,
+    "audit": """
+        insert into stepwell.audit (tenant_id, n, content, before_sha256, sha256)
+        select tenant_id, 1, '{}', '', '' from stepwell.tenants limit 1 on conflict do nothing
+    """,
+    "audit_chains": """
+        insert into stepwell.audit_chains (tenant_id)
+        select tenant_id from stepwell.tenants limit 1 on conflict do nothing
+    """,
 }
 
 

@@ -133,9 +133,16 @@ def approval_binds(case: Case) -> Iterator[Finding]:
     Of a question to a person: it is answered once, what was shown and what was answered never
     change, and the answer is used once, by the claim that holds the step. An effect has the
     arguments that were planned, and those that a question about it had shown.
+
+    Of a call that needs a yes: what was shown never changes, it is decided once, by as many people
+    as it takes, and consumed once, by the claim that begins the call. Nothing is done without, nor
+    with other arguments than the last question about it has shown.
     """
-    for change in _changes_of_kind(case, *QUESTIONS):
+    for change in _changes_of_kind(case, *QUESTIONS, "approval"):
         yield from _used_again(change)
+    for change in case.changes_of("approvals"):
+        yield from _decided_again(change)
+    yield from _unapproved(case)
     yield from _used_by_others(case)
     times = Counter((answered.seq, answered.n) for answered in case.answered)
     for (seq, n), count in times.items():
@@ -144,6 +151,42 @@ def approval_binds(case: Case) -> Iterator[Finding]:
     for answered in case.answered:
         yield from _misheard(case, answered)
     yield from _other_arguments(case)
+
+
+CONSUMED = ("waits", "approvals")
+
+
+def _decided_again(change: Change) -> Iterator[Finding]:
+    """A question about a call that was written again, decided twice, or consumed twice."""
+    if change.is_birth or change.is_death:
+        return
+    if change.is_rewritten:
+        yield change.seq, f"had its approval {change.n} written again"
+    if change.old_state != "pending" and change.old_state != change.new_state:
+        yield change.seq, f"had its approval {change.n} {change.new_state} when it was over"
+    if change.old_consumed is not None and (change.old_consumed, change.old_epoch) != (
+        change.new_consumed,
+        change.new_epoch,
+    ):
+        yield change.seq, f"consumed its approval {change.n} twice"
+
+
+def _unapproved(case: Case) -> Iterator[Finding]:
+    last = {seq: case.approvals[seq, n] for seq, n in sorted(case.approvals)}
+    for asked in case.approvals.values():
+        is_given = asked.state == "granted" and asked.ending == "decided"
+        if is_given and asked.yes < asked.quorum:
+            yield asked.seq, f"was approved by {asked.yes} of {asked.quorum}"
+        if asked.is_consumed and asked != last[asked.seq]:
+            yield asked.seq, f"consumed its approval {asked.n}, and was asked about anew"
+    for effect in case.effects:
+        if effect.args is None:
+            continue
+        given = last.get(effect.seq)
+        if given is None or not given.is_consumed:
+            yield effect.seq, f"ran {effect.tool} without a yes"
+        elif given.args != effect.args:
+            yield effect.seq, f"ran {effect.tool} with other arguments than were approved"
 
 
 def _misheard(case: Case, answered: Answered) -> Iterator[Finding]:
@@ -162,7 +205,7 @@ def _used_by_others(case: Case) -> Iterator[Finding]:
         if change.relation == "checkpoints":
             epochs[change.seq] = change.new_epoch
             moves.add((change.seq, change.transaction))
-        elif change.relation == "waits" and change.new_consumed != change.old_consumed:
+        elif change.relation in CONSUMED and change.new_consumed != change.old_consumed:
             is_its_own = change.new_epoch == epochs.get(change.seq)
             if not is_its_own or (change.seq, change.transaction) not in moves:
                 yield change.seq, f"had its answer used under epoch {change.new_epoch}"

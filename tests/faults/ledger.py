@@ -3,7 +3,7 @@
 Every line is written by one `write` on a file opened for appending, so lines of many processes
 never mix. Three files are kept in the same way, all of JSON lines:
 
-    ledger   {phase, key, job, seq, tenant, tool, idempotency, pid, at, wall, what}
+    ledger   {phase, key, job, seq, tenant, tool, idempotency, pid, at, wall, what, args}
              phase `begin`: the call reached the other side; `end`: it has taken effect there.
              An effect happened when there is an `end`, however the call came back.
     claims   {job, seq, epoch, pid, at, how}
@@ -42,6 +42,8 @@ class Effect:
     at: float
     wall: float
     what: Any = None
+    # What the tool was called with, where the call needs a yes.
+    args: Any = None
 
     @property
     def job_id(self) -> UUID:
@@ -90,6 +92,7 @@ def note_effect(
     tool: str,
     idempotency: str,
     what: Any = None,
+    args: Any = None,
 ) -> None:
     """Write an effect's line into the ledger."""
     line = Effect(
@@ -104,6 +107,7 @@ def note_effect(
         time.monotonic(),
         _wall(),
         what,
+        args,
     )
     append_line(path, asdict(line))
 

@@ -204,6 +204,18 @@ MUTANTS = (
         one("consume_wait", "and w.consumed_at is null ", ""),
     ),
     Mutant(
+        "a call that begins under any yes",
+        "approval_binds",
+        scenes.a_call_is_edited,
+        one("start_effect", "if v_is_asked and asked.is_granted is not true", "if false"),
+    ),
+    Mutant(
+        "a yes that is consumed twice",
+        "approval_binds",
+        scenes.a_worker_dies_over_an_approved_call,
+        one("start_effect", "\n       and a.consumed_at is null", ""),
+    ),
+    Mutant(
         "an effect begun without a fence",
         "no_second_effect",
         scenes.a_zombie_charges,

@@ -5,6 +5,7 @@
     parent    a pipeline that waits for two children
     fanout    an agent: two turns of parallel calls that join
     mailer    an agent whose calls send mail, with a key and without
+    buyer     an agent one of whose calls needs a yes
 
 `expect` says what a job has to come to.
 """
@@ -101,9 +102,10 @@ patient = Pipeline(
 
 TURNS = {
     "fanout": (("look", "post", "charge", "charge"), ("file", "post", "charge")),
+    "buyer": (("look", "buy"),),
     "mailer": (("look", "mail_keyed", "mail_once"), ("look", "mail_once", "look", "post")),
 }
-SAYS = {"look": "saw", "file": "filed", "post": "posted", "charge": "charged"}
+SAYS = {"look": "saw", "file": "filed", "post": "posted", "charge": "charged", "buy": "bought"}
 
 
 def calls_of(name: str, turn: int, token: str) -> list[ToolCallPart]:
@@ -123,10 +125,16 @@ def follow(name: str) -> FunctionModel:
         turn = sum(isinstance(message, ModelResponse) for message in messages)
         if turn < len(TURNS[name]):
             return ModelResponse(parts=calls_of(name, turn, token))
-        came = sorted(str(p.content) for p in parts if isinstance(p, ToolReturnPart))
+        came = sorted(result_of(p) for p in parts if isinstance(p, ToolReturnPart))
         return ModelResponse(parts=[TextPart("; ".join(came))])
 
     return FunctionModel(answer, model_name=name)
+
+
+def result_of(part: ToolReturnPart) -> str:
+    """What a call came to, also when a person has changed its arguments."""
+    told = part.content
+    return str(told["result"] if isinstance(told, dict) else told)
 
 
 fanout = Agent(
@@ -134,6 +142,14 @@ fanout = Agent(
     model=follow("fanout"),
     instructions="Follow the script.",
     tools=(deeds.look, deeds.file, deeds.post, deeds.charge),
+    input_type=Task,
+    limits=Limits(failed_tools_max=0),
+)
+buyer = Agent(
+    name="buyer",
+    model=follow("buyer"),
+    instructions="Follow the script.",
+    tools=(deeds.look, deeds.buy),
     input_type=Task,
     limits=Limits(failed_tools_max=0),
 )

@@ -6,10 +6,12 @@ about. It goes on whatever the store says, as they would, and leaves the judgeme
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from store import jobs, transitions
-from store.states import WaitKind
+from store.states import Decision, WaitKind
+from tests.asking import asking, gated
 from tests.faults.stage import ASK_MODEL, WORK, Stage, call, child
 
 HOUR_S = 3600.0
@@ -70,6 +72,35 @@ def parallel_calls_join(stage: Stage) -> None:
     for held in calls:
         stage.commit(held, "called", plan=(ASK_MODEL,), is_joining=True)
     stage.finish(job_id)
+
+
+# --- calls that need a yes ------------------------------------------------------------------------
+
+
+def a_call_is_edited(stage: Stage) -> None:
+    """A person changes the arguments; a worker that knows the old ones tries to make the call."""
+    job_id, asker = stage.put_down(ASK_MODEL), stage.asker
+    stage.commit(stage.take(job_id), "call it", plan=(gated(),))
+    olga = {"by": "olga", "roles": frozenset({"operator"})}
+    asker.decide(job_id, Decision.EDIT, edited=asking({"amount": 80}), **olga)
+    held = asker.granted(stage.take(job_id, 2))
+    stale = replace(held, granted=asker.approval(job_id))
+    if not stage.charge(stale):
+        stage.charge(held)
+    stage.commit(held, "called", ends=True)
+
+
+def a_worker_dies_over_an_approved_call(stage: Stage) -> None:
+    """A worker is lost with a call that people said yes to; the next one repeats it."""
+    job_id, asker = stage.put_down(ASK_MODEL), stage.asker
+    stage.commit(stage.take(job_id), "call it", plan=(gated(),))
+    asker.decide(job_id, by="olga", roles=frozenset({"operator"}))
+    first = stage.take(job_id, 2)
+    asker.start_effect(asker.granted(first))
+    stage.lose(first.worker_id)
+    held = asker.granted(stage.take(job_id, 2))
+    stage.charge(held)
+    stage.commit(held, "called", ends=True)
 
 
 # --- workers that are gone, messages that are lost ------------------------------------------------

@@ -37,6 +37,7 @@ from store.states import (
 )
 from store.tenants import DEFAULT_TENANT
 from store.transitions import Claim, Ending, NewChild, Parked, Plan, Start, Usage, Wait
+from tests.asking import Asker
 from tests.conftest import Database
 from tests.faults.cases import Terms, Told
 from tests.faults.facts import Answered, Asked, Outcome, Sent, WorldFacts
@@ -66,6 +67,7 @@ class Stage:
     def __init__(self, database: Database, folder: Path) -> None:
         self.doors = Doors(database.settings)
         self.stepper = Stepper(self.doors, DEFAULT_TENANT)
+        self.asker = Asker(self.doors, DEFAULT_TENANT)
         self.told: list[Told] = []
         self.facts = WorldFacts(
             admin_url=database.admin_url,
@@ -216,6 +218,7 @@ class Stage:
                 tenant_id=held.tenant_id,
                 tool="charge",
                 idempotency="none",
+                args=None if held.granted is None else held.granted.args,
             )
         return True
 

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from jobs.agent.tool import ToolContext, ToolFailed, tool
 from jobs.examples.analyst.shapes import Chart, QueryResult
 from jobs.examples.analyst.wording import plain
+from jobs.policy.rules import ALLOW
 
 TITLE_CHARS_MAX = 160
 NOTE_CHARS_MAX = 200
 
 
-@tool(effect="write", idempotency="safe", work="computes", timeout_s=60)
+@tool(effect="write", idempotency="safe", work="computes", timeout_s=60, policy=ALLOW)
 def draw_chart(
     ctx: ToolContext,
     query: str,

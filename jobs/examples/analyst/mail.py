@@ -40,6 +40,7 @@ from jobs.agent.tool import ToolContext, ToolFailed, tool
 from jobs.examples.analyst.report import Contents, load_contents, render_html, render_text
 from jobs.examples.analyst.shapes import Receipt
 from jobs.examples.analyst.wording import plain
+from jobs.policy.rules import ALLOW
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTP
@@ -77,7 +78,8 @@ class Server:
 # An SMTP server has no key by which it would recognise a second delivery. The Message-ID is the
 # same at every try, so a receiver may drop the double, but nothing obliges it to: a send whose
 # outcome is unknown has to be put to a person, never repeated by itself. Hence `none`.
-@tool(effect="external", idempotency="none", timeout_s=120, dependency="mail")
+# Whoever asks for the report says in the same breath where it goes.
+@tool(effect="external", idempotency="none", timeout_s=120, dependency="mail", policy=ALLOW)
 async def send_email(
     ctx: ToolContext, subject: str, report: UUID, to: list[EmailStr] | None = None
 ) -> Receipt:

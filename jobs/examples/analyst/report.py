@@ -29,6 +29,7 @@ from jobs.examples.analyst.wording import (
     plain,
     with_unit,
 )
+from jobs.policy.rules import ALLOW
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -105,7 +106,7 @@ class Contents(BaseModel):
     source: str
 
 
-@tool(effect="write", idempotency="safe", work="computes", timeout_s=60)
+@tool(effect="write", idempotency="safe", work="computes", timeout_s=60, policy=ALLOW)
 def write_report(
     ctx: ToolContext,
     title: str,

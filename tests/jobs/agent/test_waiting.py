@@ -114,7 +114,7 @@ def test_children_keep_their_order() -> None:
 
 
 def test_a_tool_may_say_that_it_waits() -> None:
-    @tool(effect="write")
+    @tool(effect="write", policy=[])
     def order(item: str) -> str | Wait:
         """Order it, or ask first."""
         return AskUser(f"Order {item}?", ("yes", "no"))

@@ -81,6 +81,7 @@ WAITS = {
     "question": ("question", "?", "asks a question", "it was answered"),
     "reconcile": ("tool.x", "?", "asks whether a call happened", "it was decided"),
     "review": ("agent_changed", "?", "asks whether to go on", "it was decided"),
+    "approval": ("refund", "?", "waits for a yes to 'refund'", "its call was decided"),
 }
 
 

@@ -28,13 +28,13 @@ def look() -> str:
     return call("look")
 
 
-@tool(effect="external", idempotency="none", dependency="crm")
+@tool(effect="external", idempotency="none", dependency="crm", policy=[])
 def charge() -> str:
     """Take money."""
     return call("charge")
 
 
-@tool(effect="external", idempotency="none", dependency="crm", on_rate_limit="park")
+@tool(effect="external", idempotency="none", dependency="crm", on_rate_limit="park", policy=[])
 def charge_patiently() -> str:
     """Take money, whenever it may be."""
     return call("charge")
