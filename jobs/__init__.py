@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.agent.agent import Agent, Limits
+    from jobs.agent.budget import Budget
     from jobs.agent.delegation import delegate_to
     from jobs.agent.pipeline import Pipeline, StepContext
     from jobs.agent.scheduling import reschedule_self, schedule_tool
@@ -32,6 +33,7 @@ __all__ = [
     "Agent",
     "Approve",
     "AskUser",
+    "Budget",
     "Child",
     "Delegate",
     "Found",
@@ -62,6 +64,7 @@ _HOMES = {
     "Agent": "jobs.agent.agent",
     "Approve": "jobs.policy.rules",
     "AskUser": "jobs.agent.waiting",
+    "Budget": "jobs.agent.budget",
     "Child": "jobs.agent.waiting",
     "Delegate": "jobs.agent.waiting",
     "Found": "jobs.agent.tool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -41,6 +42,16 @@ class Settings(BaseSettings):
         default=50.0,
         ge=0,
         description="how long a Celery task may go on with quick next steps; 0: one step a task",
+    )
+    output_tokens_reserved: int = Field(
+        default=4096,
+        ge=1,
+        description="set aside for an answer whose length nobody bounds, where there is a budget",
+    )
+    unknown_price_usd_per_mtok: Decimal = Field(
+        default=Decimal(30),
+        ge=0,
+        description="what a million tokens count for, in and out, where nobody knows the price",
     )
     commit_patience_s: float = Field(
         default=30.0, gt=0, description="how long a result waits for Postgres to come back"

@@ -14,6 +14,7 @@ from broker.gates import Gates
 from broker.publish import Bell
 from broker.settings import BrokerSettings
 from scheduler.alarm import Alarm
+from scheduler.bookkeeping import settle_budgets
 from scheduler.census import take_census
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import Reconciler
@@ -67,6 +68,7 @@ def main() -> int:
         Round("tick", own.tick_every_s, lambda: tick(doors), then=ringing),
         Round("census", min(own.census_every_s, 1.0), lambda: take_census(doors, own)),
         Round("alarm", own.alarm_every_s, Alarm(gates).look),
+        Round("budgets", own.settle_every_s, lambda: settle_budgets(doors)),
         Round("retire", own.retire_every_s, lambda: retire(doors, own)),
     ]
     log.info("scheduler ready")

@@ -20,6 +20,9 @@ class SchedulerSettings(BaseSettings):
     alarm_every_s: float = Field(
         default=10.0, gt=0, description="look whether more calls go out than were wanted"
     )
+    settle_every_s: float = Field(
+        default=2.0, gt=0, description="give back what was set aside for steps that are over"
+    )
     retire_every_s: float = Field(default=1.0, gt=0, description="forget one batch of old jobs")
     retire_batch: int = Field(default=100, ge=1, le=10_000)
     jobs_kept_s: float = Field(

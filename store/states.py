@@ -181,3 +181,21 @@ class RuleVerdict(StrEnum):
     CONFIRM = "confirm"
     APPROVE = "approve"
     DENY = "deny"
+
+
+class BudgetScope(StrEnum):
+    """Whose budget it is: one job's, one line's of jobs, a tenant's, or a tenant's on one day."""
+
+    JOB = "job"
+    TREE = "tree"
+    TENANT = "tenant"
+    DAY = "day"
+
+
+class BudgetUnit(StrEnum):
+    """What a budget is counted in."""
+
+    STEPS = "steps"
+    TOKENS = "tokens"
+    USD = "usd"
+    SECONDS = "seconds"

@@ -6,7 +6,7 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -69,6 +69,8 @@ class Claim:
     root_id: UUID | None = None
     requester: str | None = None
     roles: Sequence[str] = ()
+    # Whether there is a budget that its steps are counted against.
+    is_budgeted: bool = False
     # The question about the call that was answered with yes; the call is made with what it showed.
     granted: ApprovalRow | None = None
 
@@ -114,6 +116,8 @@ class NewChild:
     input: dict[str, Any]
     steps: tuple[Plan, ...]
     deadline_in_s: float | None = None
+    # The most that it may use of each unit, in the words of the store; its parent's bounds it too.
+    budget: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ _CLAIM = "select * from stepwell.claim_step(%b, %b, %b, %b, %b)"
 _COMMIT = (
     "select * from stepwell.commit_step(%b, %b, %b, %b, %b, %s, %s, %s, %s, %s, %s, %b, %b, %s)"
 )
+_COMMIT_BUDGETED = _COMMIT.replace("commit_step", "commit_budgeted")
 _RELEASE = "select stepwell.release_step(%b, %b, %b, %b, %b, %b, %s, %s, %b)"
 _START = "select stepwell.start_effect(%b, %b, %b, %b, %s, %s)"
 _PARK = "select stepwell.park_step(%b, %b, %b, %b, %s, %s, %s)"
@@ -241,13 +246,15 @@ def claim(
         root_id,
         requester,
         roles,
+        is_budgeted,
     ) = row
     woken = None
     if n is not None:
         woken = Woken(n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback)
     step = (tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work))
-    how = above, root_id, requester, roles
-    return Claim(*step, *(*rest, woken, parent, left_s, note, *how))
+    how = above, root_id, requester, roles, is_budgeted
+    fields: tuple[Any, ...] = (*step, *rest, woken, parent, left_s, note, *how)
+    return Claim(*fields)
 
 
 def start_effect(connection: HotConnection, held: Claim) -> Start | None:
@@ -294,7 +301,7 @@ def park(
 def commit(connection: HotConnection, held: Claim, settlement: Settlement) -> Settled | None:
     """Settle the step and plan what follows, or None when the claim is not the latest."""
     row = connection.execute(
-        _COMMIT,
+        _COMMIT_BUDGETED if held.is_budgeted else _COMMIT,
         (
             held.tenant_id,
             held.job_id,
@@ -421,6 +428,7 @@ def _children_json(children: tuple[NewChild, ...]) -> str | None:
                 "agent_version": child.agent_version,
                 "input": child.input,
                 "deadline_in_s": child.deadline_in_s,
+                "budget": None if child.budget is None else dict(child.budget),
                 "steps": plans_as_json(child.steps),
             }
             for child in children

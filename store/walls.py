@@ -43,6 +43,8 @@ APP_GRANTS = {
     "decisions": "select, insert",
     "audit": "select, insert",
     "audit_chains": "select, insert, update",
+    "budgets": "select, insert, update",
+    "budget_entries": "select, insert, update",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
 # What nobody may take back, the operator no more than anybody else.

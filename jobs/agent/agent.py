@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
+from jobs.agent.budget import Budget, OnBudget, OnUnknownPrice, check_on_budget
 from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool
 from jobs.agent.versions import check_accepts, is_accepted
@@ -34,14 +35,19 @@ class Ask(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one job of an agent may use before it is stopped; a deadline is from submission on."""
+class Limits(Budget):
+    """What one job of an agent may use before it is stopped; a deadline is from submission on.
+
+    `output_tokens_max` bounds one answer of the model, which is told so. The others of its budget
+    are in `Budget`.
+    """
 
     model_steps_max: int = 50
     tool_calls_per_turn_max: int = 32
     failed_tools_max: int = 10
     model_timeout_s: float | None = None
     deadline_s: float | None = None
+    output_tokens_max: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Agent:
 
     `on_rate_limit` says what becomes of a step that is told to slow down: `dead_letter` gives the
     job up, with all that it has done kept; `park` lets the step wait until it may go on.
+
+    `on_budget` says the same of a step that there is too little budget for: `fail`, or `park`,
+    until a person has raised it. Where a price is unknown, `estimate` counts with an assumed one;
+    `refuse` makes no call for which there is a budget.
     """
 
     name: str
@@ -72,6 +82,8 @@ class Agent:
     prompt: Callable[[Any], str] | None = None
     accepts: Sequence[str] = ()
     on_rate_limit: OnRateLimit = "dead_letter"
+    on_budget: OnBudget = "fail"
+    on_unknown_price: OnUnknownPrice = "estimate"
 
     def __post_init__(self) -> None:
         for each in self.tools:
@@ -89,6 +101,7 @@ class Agent:
             raise Misdeclared(f"{ANSWER_TOOL!r} is the name a model gives its answer by.")
         check_accepts(self.name, self.accepts)
         check_on_rate_limit(self.on_rate_limit)
+        check_on_budget(self.on_budget, self.on_unknown_price)
         _ = self.answer_tool  # complains now about an output type that cannot be
 
     @property

@@ -270,6 +270,8 @@ async def ask(
         limits = ModelSettings(
             request_timeout=patience.total_s, first_event_timeout=patience.first_token_s
         )
+        if agent.limits.output_tokens_max is not None:
+            limits["max_tokens"] = agent.limits.output_tokens_max
         if not _never_retries(model):
             limits["max_retries"] = 0
         began = perf_counter()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from jobs.agent.budget import Budget, OnBudget, check_on_budget
 from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool, ToolContext, begins_with_context
 from jobs.agent.versions import check_accepts, is_accepted
@@ -48,6 +49,9 @@ class Pipeline:
 
     `on_rate_limit` says what becomes of a step that is told to slow down: `dead_letter` gives the
     job up, with all that it has done kept; `park` lets the step wait until it may go on.
+
+    `limits` bound what a job may use; `on_budget` says the same of a step beyond them: `fail`, or
+    `park`, until a person has raised them.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Pipeline:
     description: str = ""
     accepts: Sequence[str] = ()
     on_rate_limit: OnRateLimit = "dead_letter"
+    limits: Budget = field(default_factory=Budget)
+    on_budget: OnBudget = "fail"
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -74,6 +80,7 @@ class Pipeline:
                 step.check_as_step()
         check_accepts(self.name, self.accepts)
         check_on_rate_limit(self.on_rate_limit)
+        check_on_budget(self.on_budget)
 
     def first_steps(self) -> tuple[Plan, ...]:
         return (self._plan(0),)

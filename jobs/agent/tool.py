@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, get_type_hints, overload
+from typing import Any, Literal, Protocol, get_type_hints, overload
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -20,6 +20,16 @@ from pydantic_ai.tools import Tool as ModelTool
 from pydantic_ai.tools import ToolDefinition
 
 from jobs.agent.diary import Diary
+from jobs.agent.options import (
+    MEMORY_BYTES_MAX,
+    Effect,
+    Idempotency,
+    check_approval,
+    check_lookup,
+    check_memory,
+    check_optional,
+    check_options,
+)
 from jobs.agent.origins import EVERY_ORIGIN, read_origins, why_not_available
 from jobs.agent.outside import OnRateLimit, check_dependency, check_on_rate_limit
 from jobs.errors import Misdeclared
@@ -28,15 +38,9 @@ from jobs.policy.rules import Policy, Rule, read_policy
 from store.invocation import Invocation
 from store.states import Origin, Work
 
-Effect = Literal["read", "write", "external"]
-Idempotency = Literal["safe", "key", "none"]
-
 TIMEOUT_S = 60.0
 # How long a call waits for people to say yes to it, unless its tool says otherwise: a week.
 APPROVAL_S = 7 * 24 * 3600.0
-MEMORY_BYTES_MAX = 1024**3
-# Python with a module of agents takes about this much before the tool has done anything.
-MEMORY_BYTES_MIN = 128 * 1024**2
 
 
 class ToolFailed(Exception):
@@ -316,13 +320,13 @@ def tool(
     Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
 
-    _check_options(effect, idempotency, work, timeout_s)
-    _check_approval(approval_s, unapproved)
-    _check_lookup(effect, lookup)
-    _check_memory(process, memory_bytes_max)
+    check_options(effect, idempotency, work, timeout_s)
+    check_approval(approval_s, unapproved)
+    check_lookup(effect, lookup)
+    check_memory(process, memory_bytes_max)
     check_dependency(dependency)
     check_on_rate_limit(on_rate_limit)
-    _check_optional(optional, budget_s, idempotency or ("safe" if effect == "read" else "none"))
+    check_optional(optional, budget_s, idempotency or ("safe" if effect == "read" else "none"))
     available = read_origins(origins)
 
     def make(declared: Callable[..., Any]) -> Tool:
@@ -353,61 +357,6 @@ def tool(
         return made if policy is None else made.with_policy(policy)
 
     return make if function is None else make(function)
-
-
-def _check_options(effect: str, idempotency: str | None, work: str, timeout_s: float) -> None:
-    # A slip here would decide whether a call may happen twice.
-    for given, known in (
-        (effect, get_args(Effect)),
-        (idempotency, (None, *get_args(Idempotency))),
-        (work, tuple(Work)),
-    ):
-        if given not in known:
-            raise Misdeclared(f"{given!r} is none of {', '.join(str(e) for e in known if e)}.")
-    if timeout_s <= 0:
-        raise Misdeclared(f"A tool cannot be given up after {timeout_s} seconds.")
-
-
-def _check_approval(approval_s: float, unapproved: str) -> None:
-    if not 0 < approval_s < float("inf"):
-        raise Misdeclared(f"A call cannot wait {approval_s:g} seconds for approval.")
-    if unapproved not in ("reject", "approve"):
-        raise Misdeclared(f"{unapproved!r} is neither reject nor approve.")
-
-
-def _check_lookup(effect: str, lookup: Lookup | None) -> None:
-    if lookup is None:
-        return
-    if effect == "read":
-        raise Misdeclared("A read changes nothing, so there is nothing to look up. Leave it out.")
-    try:
-        inspect.signature(lookup).bind("key")
-    except (TypeError, ValueError):
-        raise Misdeclared(f"A lookup is a function of one key, unlike {lookup!r}.") from None
-
-
-def _check_memory(process: bool, memory_bytes_max: int | None) -> None:
-    if memory_bytes_max is None:
-        return
-    if not process:
-        raise Misdeclared("memory_bytes_max needs process=True: a thread has no memory of its own.")
-    if memory_bytes_max < MEMORY_BYTES_MIN:
-        raise Misdeclared(
-            f"A child process cannot start in {memory_bytes_max:,} bytes. "
-            f"Give it at least {MEMORY_BYTES_MIN:,}."
-        )
-
-
-def _check_optional(optional: bool, budget_s: float | None, idempotency: str) -> None:
-    if budget_s is not None and not optional:
-        raise Misdeclared("budget_s needs optional=True: what is needed has a timeout_s.")
-    if budget_s is not None and budget_s <= 0:
-        raise Misdeclared(f"An optional tool cannot be left out after {budget_s} seconds.")
-    if optional and idempotency == "none":
-        raise Misdeclared(
-            "A call that must not happen twice cannot be left out when nobody knows whether it "
-            "happened. Give it an idempotency, or leave optional out."
-        )
 
 
 def _check_child_can_find(function: Callable[..., Any]) -> None:

@@ -22,6 +22,7 @@ import typer
 from jobs import client as stepwell
 from jobs.cli import (
     approvals,
+    budgets,
     callers,
     dependencies,
     forking,
@@ -82,6 +83,12 @@ def submit(
         str | None,
         typer.Option(metavar="30m", help="Begin nothing after this long; s, m, h and d are known."),
     ] = None,
+    budget_usd: Annotated[
+        str | None, typer.Option(metavar="2.50", help="Let it cost so many dollars at most.")
+    ] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Let it use so many tokens at most, in and out.")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Asking again with the same key asks for the same job.")
     ] = None,
@@ -94,6 +101,7 @@ def submit(
     wish = submission.Wish(
         agent, file, ask, email, raw_input, model, urgency, idempotency_key, deadline_s
     )
+    wish = budgets.bounded(wish, budget_usd, budget_tokens)
     submission.check_before_asking(wish)
     with find_platform().client() as client:
         job = submission.submit(client, wish)
@@ -124,10 +132,12 @@ def show(job: JobId, as_json: AsJson = False) -> None:
         waits = client.waits(job_id) if any(step["waits"] for step in steps) else []
         children = client.children(job_id) if found["children"] else []
         workers = client.workers()
+        budget = client.budget(job_id)
     if as_json:
-        emit({**found, "steps": steps, "waits": waits, "child_jobs": children})
+        emit({**found, "steps": steps, "waits": waits, "child_jobs": children, "budget": budget})
     else:
         out.print(pages.job_page(found, steps, workers, waits=waits, children=children))
+        budgets.show_below(budget)
 
 
 @app.command("jobs")
@@ -171,6 +181,7 @@ app.add_typer(callers.app, name="callers")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(policy.app, name="policy")
 approvals.add_to(app)
+app.add_typer(budgets.app, name="budget")
 
 
 @app.command()

@@ -43,6 +43,8 @@ class Wish:
     job_class: str | None = None
     idempotency_key: str | None = None
     deadline_s: float | None = None
+    budget_usd: str | None = None
+    budget_tokens: int | None = None
 
 
 def check_before_asking(wish: Wish) -> None:
@@ -135,6 +137,8 @@ def _ask(
             model=wish.model,
             job_class=wish.job_class,
             deadline_s=wish.deadline_s,
+            budget_usd=wish.budget_usd,
+            budget_tokens=wish.budget_tokens,
             idempotency_key=None if is_trial else wish.idempotency_key,
             dry_run=is_trial,
         )

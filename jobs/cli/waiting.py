@@ -145,9 +145,20 @@ def ways_to_answer(question: Shape, *, names_step: bool) -> Iterator[tuple[str, 
         yield f"… or one of {len(choices) - CHOICES_SHOWN} more choices", ""
     if question["kind"] == "question" and not choices:
         yield f'{command} "your answer"', "or --result JSON, for anything but text"
+    if question["name"] == "budget" and question["kind"] == "review":
+        raising = f"stepwell budget raise {short(question['job_id'])}"
+        yield f"{raising} {raise_option(question)}", "allow it more, and let it go on"
     for decision in question["decisions"]:
         flag = DECIDED_BY_FLAG.get(decision, "--happened --result JSON")
         yield f"{command} {flag}", MEANS.get(decision, "")
+
+
+def raise_option(question: Shape) -> str:
+    """The option that raises the cap that a step ran into."""
+    short_of = (question["prompt"] or {}).get("budget") or {}
+    whole_line = " --tree" if short_of.get("scope") == "tree" else ""
+    amount = {"tokens": "--tokens 100000", "steps": "--steps 10", "seconds": "--time 30m"}
+    return amount.get(short_of.get("unit", ""), "--usd 5") + whole_line
 
 
 def signal_command(wait: Shape) -> str:

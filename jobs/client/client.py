@@ -62,12 +62,16 @@ class Client(Decisions, Policies, Schedules):
         model: str | None = None,
         job_class: str | None = None,
         deadline_s: float | None = None,
+        budget_usd: str | None = None,
+        budget_tokens: int | None = None,
         idempotency_key: str | None = None,
         dry_run: bool = False,
     ) -> Shape:
         """Ask for a job and return it as accepted; the same key returns the same job again.
 
         When `deadline_s` seconds have passed, nothing more is begun and the job ends as expired.
+        It may use no more than `budget_usd` dollars (a text, so that it is exact) and
+        `budget_tokens` tokens, which may be less than its agent allows, and never more.
         With `dry_run` nothing is created: the answer only says that the request would be taken.
 
         Raises:
@@ -76,6 +80,7 @@ class Client(Decisions, Policies, Schedules):
             Unreachable: nobody knows whether it was accepted; a key makes asking again safe.
         """
         asked = {"model": model, "class": job_class, "deadline_s": deadline_s}
+        asked |= {"budget_usd": budget_usd, "budget_tokens": budget_tokens}
         body = {"agent": agent, "input": dict(input), **given(asked)}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         params = {"dry_run": "true"} if dry_run else {}

@@ -97,6 +97,34 @@ class Decisions:
         """Every wait the job has had, in the order of its steps."""
         return list(self._connection.ask("GET", f"/v1/jobs/{job_id}/waits")["data"])
 
+    # -- budgets ------------------------------------------------------------------------------
+
+    def budget(self, job_id: str | None = None) -> list[Shape]:
+        """How the accounts of a job stand, or those of the tenant; empty where there is no cap."""
+        path = "/v1/budget" if job_id is None else f"/v1/jobs/{job_id}/budget"
+        return list(self._connection.ask("GET", path)["data"])
+
+    def raise_budget(
+        self,
+        job_id: str,
+        *,
+        usd: str | None = None,
+        tokens: int | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        tree: bool = False,
+    ) -> list[Shape]:
+        """Allow a job so much more, or with `tree` its whole line; returns how it stands.
+
+        Raises:
+            Refused: it has no such cap, or the job that asked for it has too little to lend.
+        """
+        more = given({"usd": usd, "tokens": tokens, "steps": steps, "seconds": seconds})
+        body = {**more, "tree": tree}
+        return list(
+            self._connection.ask("POST", f"/v1/jobs/{job_id}/budget/raise", json=body)["data"]
+        )
+
     # -- dead letters -------------------------------------------------------------------------
 
     def dead_letters(

@@ -35,6 +35,7 @@ from jobs.lifecycle.passage import Passage
 from jobs.lifecycle.refusals import refuse_plan
 from jobs.lifecycle.results import conclude_with, given_to, tool_failed
 from jobs.lifecycle.shelf import JobShelf
+from jobs.lifecycle.spending import set_aside, set_aside_for_model
 from store import checkpoints, transitions
 from store.errors import StoreError
 from store.invocation import Invocation
@@ -153,6 +154,7 @@ def _ask(
     )
     tools = agent.tools_for(held.invocation)
     with house.models.borrow(agent, held.model) as model:
+        set_aside_for_model(held, agent, model, transcript, house)
         if passage is not None:
             passage.begin()
         said = house.loop.run(
@@ -226,6 +228,7 @@ def _run(
     passage: Passage | None,
 ) -> Any:
     """Make the call, its effect begun under the fence; a coroutine is awaited on the loop."""
+    set_aside(held, house)
     if tool is not None:
         begin(held, tool, house)
     if passage is not None:

@@ -64,6 +64,7 @@ from jobs.lifecycle.settling import (
     settle,
     try_again,
 )
+from jobs.lifecycle.spending import OverBudget, UnknownPrice, at_cap
 from jobs.lifecycle.stopping import Stopped, stoppably
 from jobs.lifecycle.verdicts import (
     Decided,
@@ -215,14 +216,7 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
     """Act; whatever is raised is turned into a verdict."""
     began = perf_counter()
     try:
-        if is_optional(held, program) and house.level(held.tenant_id) > 0:
-            return left_out(held, program, "There is more to do than the platform can.")
-        dependency = dependency_of(held, program, house)
-        if dependency is None:
-            return stoppably(act, held, program, house)
-        timeout_s = timeout_of(held, program, house)
-        with through(dependency, held, program, house, timeout_s) as passage:
-            return stoppably(act, held, program, house, passage)
+        return act_or_leave_out(held, program, house)
     except Shut as shut:
         if is_optional(held, program):
             house.gates.step_out(shut.refused)
@@ -231,25 +225,46 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
         return HandBack(0.0, "queued", str(stopped))
     except LimitReached as error:
         return Broke(GiveUp(as_json(ErrorClass.LIMIT, error), ErrorClass.LIMIT))
+    except (OverBudget, UnknownPrice) as error:
+        return at_cap(error, held, program)
     except Stopping as error:
         return HandBack(0.0, "stopping", str(error))
     except Unapproved:
         return ask_anew(held, program, house)
-    except BaseException as error:  # a tool may also call sys.exit()
-        log.warning(
-            "step raised",
-            job=str(held.job_id),
-            step=held.seq,
-            name=held.name,
-            error=type(error).__name__,
-            # Where it was raised only helps with what nobody expected.
-            exc_info=classify(error) is ErrorClass.BUG,
-        )
-        if is_parked_on_limit(error, held, program):
-            return park_limited(error, held, program, house)
-        if is_too_late(held, perf_counter() - began) and is_repeatable(held, program):
-            return HandBack(DEADLINE_SLACK_S, "deadline", "The job's deadline passed meanwhile.")
-        return clear_up(judge_error(error, held, program, house), held, program, house)
+    except BaseException as error:  # noqa: BLE001 - a tool may also call sys.exit()
+        return conclude_raised(error, held, program, house, perf_counter() - began)
+
+
+def act_or_leave_out(held: Claim, program: Program, house: House) -> Outcome:
+    """Act, through the gate of what is called outside of here."""
+    if is_optional(held, program) and house.level(held.tenant_id) > 0:
+        return left_out(held, program, "There is more to do than the platform can.")
+    dependency = dependency_of(held, program, house)
+    if dependency is None:
+        return stoppably(act, held, program, house)
+    timeout_s = timeout_of(held, program, house)
+    with through(dependency, held, program, house, timeout_s) as passage:
+        return stoppably(act, held, program, house, passage)
+
+
+def conclude_raised(
+    error: BaseException, held: Claim, program: Program, house: House, lasted_s: float
+) -> Outcome:
+    """What the step comes to after its call raised this."""
+    log.warning(
+        "step raised",
+        job=str(held.job_id),
+        step=held.seq,
+        name=held.name,
+        error=type(error).__name__,
+        # Where it was raised only helps with what nobody expected.
+        exc_info=classify(error) is ErrorClass.BUG,
+    )
+    if is_parked_on_limit(error, held, program):
+        return park_limited(error, held, program, house)
+    if is_too_late(held, lasted_s) and is_repeatable(held, program):
+        return HandBack(DEADLINE_SLACK_S, "deadline", "The job's deadline passed meanwhile.")
+    return clear_up(judge_error(error, held, program, house), held, program, house)
 
 
 def is_too_late(held: Claim, lasted_s: float) -> bool:

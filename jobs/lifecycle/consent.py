@@ -14,13 +14,14 @@ from store.transitions import Claim, Woken
 
 
 def heard(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
-    """What the step came to by what was said; None when the call is to be made."""
-    match Decision(woken.result["decision"]):
+    """What the step came to by what was said; None for whatever the gate has to look at."""
+    said = woken.result or {}
+    match said.get("decision"):
         case Decision.REJECT:
-            why = woken.result.get("reason") or "No reason was given."
+            why = said.get("reason") or "No reason was given."
             return refused(program, f"This call was not approved. {why}")
         case Decision.RESPOND:
-            return conclude_with(held, program, woken.result.get("answer"), house)
+            return conclude_with(held, program, said.get("answer"), house)
         case _:
             return None
 

@@ -15,6 +15,7 @@
     timeout           it took longer than it may
     limit             the job used up what it may use
     forbidden         it may not be done by a job that came to be as this one did
+    budget            there is too little budget for the step
     crashed           the process of its own that a tool ran in died under it
     poison            the step took its workers down with it
     bug               code of ours or of a tool raised
@@ -54,6 +55,7 @@ class ErrorClass(StrEnum):
     TIMEOUT = "timeout"
     LIMIT = "limit"
     FORBIDDEN = "forbidden"
+    BUDGET = "budget"
     CRASHED = "crashed"
     POISON = "poison"
     BUG = "bug"

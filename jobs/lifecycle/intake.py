@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -28,8 +28,10 @@ from jobs.lifecycle import admission
 from jobs.lifecycle.admission import WELCOME_EARLY_S as EARLY_S
 from jobs.lifecycle.admission import WELCOME_LATE_S as LATE_S
 from jobs.lifecycle.admission import Asked, Code, Refuse
+from jobs.lifecycle.budgeting import check_budget, open_accounts
 from jobs.lifecycle.desk import Desk
 from store import jobs, load, refusals
+from store.budgets import Caps
 from store.errors import NotFound
 from store.jobs import NewJob
 from store.jsonb import keepable
@@ -54,6 +56,8 @@ class Submission:
     requester: str | None = None
     roles: tuple[str, ...] = ()
     deadline_s: float | None = None
+    # The most that it may use, which is no more than the agent allows.
+    budget: Caps = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
     program = desk.registry.find(submission.agent)
     asked = check_input(program, submission.input)
     check_model(program, submission.model)
+    check_budget(program, submission.budget)
     first_steps = program.first_steps()
     work = first_steps[0].work
     has_room = desk.gauge.has_room(lane_of(submission.job_class, work), desk.tally.depth_of(work))
@@ -105,6 +110,8 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         if outlook.refusal is None:
             new = replace(new, is_rung=has_room and outlook.is_free)
             created = jobs.create(tx, new)
+            if created is not None:
+                open_accounts(tx, created, program, submission.budget)
         if created is None and new.idempotency_key is not None:
             # Whoever asks again for a job that is there asks for nothing new.
             earlier = jobs.find_by_key(tx, new.idempotency_key)
@@ -233,6 +240,8 @@ def fingerprint(submission: Submission) -> str:
     if submission.deadline_s is not None:
         # Left out when there is none, so that keys of requests from before there were any hold.
         face.append(submission.deadline_s)
+    if submission.budget:
+        face.append({unit.value: f"{cap:f}" for unit, cap in submission.budget.items()})
     return hashlib.sha256(json.dumps(face, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
 from jobs.agent.waiting import Wait as Asked
+from jobs.lifecycle.budgeting import BUDGET_WAIT, caps_of_child
 from jobs.lifecycle.consent import heard
 from jobs.lifecycle.house import House
 from jobs.lifecycle.intake import check_input, earliest
@@ -77,6 +78,7 @@ def _bear(child: Child, expires_s: float | None, house: House) -> NewChild:
         input=check_input(program, child.input),
         steps=program.first_steps(),
         deadline_in_s=earliest(child.deadline_s, expires_s, program.deadline_s),
+        budget=caps_of_child(program),
     )
 
 
@@ -89,6 +91,8 @@ def given_up(held: Claim) -> Broke | None:
     if woken is None or woken.kind not in DECIDED or woken.result["decision"] != "fail":
         return None
     kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
+    if woken.kind is WaitKind.REVIEW and woken.name == BUDGET_WAIT:
+        kind = ErrorClass.BUDGET
     return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
 
 

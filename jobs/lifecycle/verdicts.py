@@ -75,6 +75,7 @@ HINTS = {
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
     ErrorClass.FORBIDDEN: "Ask for it over a door that its tools are for; a replay is no other.",
+    ErrorClass.BUDGET: "Raise the budget, then replay the job.",
     ErrorClass.CRASHED: "Give the tool more memory, or ask for less.",
     ErrorClass.POISON: "Look at the memory and the logs of the workers that were lost with it.",
     ErrorClass.BUG: "Code of the agent raised. Its log line on the worker has the traceback.",

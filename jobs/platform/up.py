@@ -251,6 +251,7 @@ class Platform:
             "smtp_url": addresses.smtp_url,
             "outbox": str(addresses.outbox) if addresses.outbox else None,
             "database_url": addresses.database_url,
+            "operator_database_url": addresses.operator_database_url,
             "redis_url": addresses.redis_url,
             "pid": os.getpid(),
             "processes": self.processes(),

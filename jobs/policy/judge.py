@@ -79,7 +79,9 @@ def judge(
     line = jobs_of(invocation)
     given = {**_defaults_of(tool.function), **args}
     consulted = sorted((each for each in tenant_rules if each.is_about(tool.name)), key=_id_of)
-    spoken = [*_ask_tool(tool, given, line), *_ask_tenant(tool, given, line, consulted)]
+    # The tenant first: a rule of the tool is Python, which could change what it was given.
+    of_tenant = list(_ask_tenant(tool, given, line, consulted))
+    spoken = [*_ask_tool(tool, given, line), *of_tenant]
     spoken.sort(key=lambda each: each.demand.verdict.severity, reverse=True)
     demand = join(each.demand for each in spoken)
     return Judgement(

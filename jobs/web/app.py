@@ -23,6 +23,7 @@ from jobs.web.routes import (
     approvals,
     artifacts,
     audit,
+    budgets,
     datasets,
     dead_letters,
     dependencies,
@@ -116,6 +117,7 @@ def guarded_routes() -> APIRouter:
         dependencies,
         overview,
         queues,
+        budgets,
     )
     for room in rooms:
         guarded.include_router(room.router)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.web.kept_json import check_json
+from jobs.web.shapes_of_budgets import Count, Money
 from jobs.web.shapes_of_waits import Wait
+from store.budgets import Caps
 from store.rows import (
     ArtifactRow,
     CheckpointRow,
@@ -18,7 +21,16 @@ from store.rows import (
     UsageTotals,
     WorkerRow,
 )
-from store.states import JobClass, JobStatus, Origin, StepKind, StepState, Work, WorkerState
+from store.states import (
+    BudgetUnit,
+    JobClass,
+    JobStatus,
+    Origin,
+    StepKind,
+    StepState,
+    Work,
+    WorkerState,
+)
 
 Item = TypeVar("Item")
 
@@ -45,6 +57,18 @@ class JobRequest(BaseModel):
         le=DEADLINE_S_MAX,
         description="seconds from now after which nothing more is begun and the job ends expired",
     )
+
+    budget_usd: Money | None = Field(
+        default=None, description="the most it may cost; no more than the agent allows"
+    )
+    budget_tokens: Count | None = Field(
+        default=None, description="the most tokens it may use, in and out; likewise"
+    )
+
+    @property
+    def budget(self) -> Caps:
+        asked = {BudgetUnit.USD: self.budget_usd, BudgetUnit.TOKENS: self.budget_tokens}
+        return {unit: Decimal(cap) for unit, cap in asked.items() if cap is not None}
 
     @field_validator("input")
     @classmethod
@@ -169,6 +193,7 @@ class Job(BaseModel):
                 "steps": f"{here}/steps",
                 "artifacts": f"{here}/artifacts",
                 "waits": f"{here}/waits",
+                "budget": f"{here}/budget",
                 "children": f"{here}/children",
                 "signals": f"{here}/signals",
                 "fork": f"{here}/fork",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from store.schema.approvals import approvals, audit, audit_chains, decisions
 from store.schema.artifacts import artifact_chunks, artifacts
+from store.schema.budgets import budget_entries, budgets
 from store.schema.ground import SCHEMA, metadata
 from store.schema.jobs import checkpoints, events, jobs, usage
 from store.schema.load import census, load, refusals, tenant_census, turns
@@ -24,6 +25,8 @@ __all__ = [
     "artifacts",
     "audit",
     "audit_chains",
+    "budget_entries",
+    "budgets",
     "census",
     "checkpoints",
     "dead_letters",

@@ -30,7 +30,7 @@ create or replace function stepwell.claim_step(
   agent text, agent_version text, model text, job_class text, origin text, job_input jsonb,
   effect_key text, effect_epoch int, wait_n int, wait_kind text, wait_name text, wait_state text,
   wait_result jsonb, wait_fallback jsonb, parent_job_id uuid, deadline_in_s double precision,
-  note jsonb, origins_above text[], root_id uuid, requester text, roles text[]
+  note jsonb, origins_above text[], root_id uuid, requester text, roles text[], is_budgeted boolean
 ) language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -102,5 +102,7 @@ begin
     step.effect_key, step.effect_epoch, woken.n, woken.kind::text, woken.name, woken.state::text,
     woken.result, woken.fallback, job.parent_job_id,
     extract(epoch from job.deadline_at - clock_timestamp())::double precision, step.error,
-    job.origins_above, job.root_id, job.requester, job.roles;
+    job.origins_above, job.root_id, job.requester, job.roles,
+    exists (select from stepwell.budgets b
+             where b.tenant_id = p_tenant and b.owner_id in (p_job, job.root_id, p_tenant));
 end $$;

@@ -69,5 +69,6 @@ begin
   values (p_tenant, p_new, 1, 'job.queued', jsonb_build_object(
     'agent', old.agent, 'class', coalesce(p_class, old.job_class), 'forked_from', p_job,
     'from_step', v_first));
+  perform stepwell.carry_budget(p_tenant, p_job, p_new, p_from is null);
   return 'made';
 end $$;

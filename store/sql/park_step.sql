@@ -5,7 +5,7 @@
 -- once, or finds the wait (no_lost_wake). Children appear in the same transaction as the wait for them.
 --
 --   p_wait      {kind, name, prompt, fallback, and wake_in_s or wake_at, and approval (ask_approval)}
---   p_children  [{id, agent, agent_version, input, deadline_in_s, steps: [{kind, name, work, input}]}]
+--   p_children  [{id, agent, agent_version, input, deadline_in_s, budget, steps: [...]}]
 --   p_bounds    {depth, children, descendants}: how deep a job's line may be, how many jobs one job may
 --               ask for, and how many a root may have below it
 --
@@ -88,6 +88,7 @@ begin
 
   if v_count > 0 then
     perform stepwell.bear_children(p_tenant, p_job, p_seq, p_children);
+    perform stepwell.lend_budgets(p_tenant, p_job, p_children);
   end if;
   if p_wait ? 'approval' and stepwell.ask_approval(
        p_tenant, p_job, p_seq, step.waits, p_wait -> 'approval') then

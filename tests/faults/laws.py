@@ -21,6 +21,7 @@ import psycopg
 from tests.faults.cases import Book, Case, Outside, Terms, Told, open_as, read_cases
 from tests.faults.evidence import SETTLED
 from tests.faults.facts import WorldFacts
+from tests.faults.laws_of_budgets import budgets_add_up
 from tests.faults.laws_of_jobs import (
     admitted_is_kept,
     budget_conserved,
@@ -136,6 +137,8 @@ def examine(facts: WorldFacts, terms: Terms = AS_AGREED) -> Examined:
         _judge_effects(outside, book, examined)
         for job_id, text in ticks_fire_once(operator):
             examined.violations.append(Violation(tick_fires_once.__name__, job_id, None, text))
+        for job_id, text in budgets_add_up(operator):
+            examined.violations.append(Violation(budget_conserved.__name__, job_id, None, text))
         runtime_url = terms.runtime_url or facts.admin_url
         with open_walled(runtime_url) as walled, psycopg.connect(facts.admin_url) as admin:
             for text in tenants_are_walled(operator, walled, admin, facts.tenants):

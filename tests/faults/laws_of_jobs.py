@@ -103,8 +103,8 @@ def _more_than(child: Kin, parent: Kin) -> Iterator[Finding]:
 def budget_conserved(case: Case) -> Iterator[Finding]:
     """Reserved, spent and released add up; the cap is kept.
 
-    Money comes later. Today: what was spent is booked once, for a model step that came in; and a
-    job counts the steps that came in while it lasted, as many as its story tells of.
+    What was spent is booked once, for a model step that came in; and a job counts the steps that
+    came in while it lasted, as many as its story tells of. For caps, see `budgets_add_up`.
     """
     for seq in case.spent:
         step = case.steps.get(seq)

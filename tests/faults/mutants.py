@@ -244,6 +244,18 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a budget that has no end",
+        "budget_conserved",
+        scenes.a_budget_is_spent,
+        one("reserve_budget", "> account.cap then", "> account.cap + 1000 then"),
+    ),
+    Mutant(
+        "a budget that keeps what was given back",
+        "budget_conserved",
+        scenes.a_budget_is_spent,
+        one("settle_budget", "set reserved = b.reserved - settled.reserved, spent", "set spent"),
+    ),
+    Mutant(
         "a child that may take longer than its parent",
         "child_is_less",
         scenes.a_parent_has_little_time,

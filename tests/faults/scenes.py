@@ -10,8 +10,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from store import jobs, transitions
-from store.states import Decision, WaitKind
+from store.budgets import Reserved
+from store.states import BudgetScope, Decision, WaitKind
 from tests.asking import asking, gated
+from tests.budgeting import Bookkeeper
 from tests.faults.stage import ASK_MODEL, WORK, Stage, call, child
 
 HOUR_S = 3600.0
@@ -340,6 +342,25 @@ def a_parent_is_cancelled(stage: Stage) -> None:
     job_id = stage.put_down(WORK, outcome="cancelled")
     stage.park(stage.take(job_id), WaitKind.CHILDREN, children=(child(1), child(2)))
     stage.stepper.cancel(job_id)
+
+
+def a_budget_is_spent(stage: Stage) -> None:
+    """A step is lost and taken over with what was set aside for it; the next finds too little."""
+    books = Bookkeeper(stage.doors, stage.stepper.tenant_id)
+    job_id = stage.put_down(ASK_MODEL, outcome=("completed", "failed"))
+    books.endow(job_id, tokens=30)
+    books.endow(job_id, BudgetScope.TREE, steps=5)
+    worker = stage.hire()
+    books.reserve(stage.stepper.take(job_id, 1, worker), tokens=25)
+    stage.lose(worker)
+    held = stage.take(job_id)
+    books.reserve(held, tokens=25)
+    stage.commit(held, "asked", plan=(ASK_MODEL,))
+    held = stage.take(job_id, 2)
+    if books.reserve(held, tokens=25) is Reserved.RESERVED:
+        stage.commit(held, "asked again", ends=True)
+    else:
+        stage.fail(held)
 
 
 def two_tenants_are_neighbours(stage: Stage) -> None:

@@ -120,6 +120,16 @@ HANDS = {
         "budget_conserved",
         "insert into stepwell.usage select tenant_id, id, 1, 'm', 1, 1, 1 from stepwell.jobs",
     ),
+    "something is spent that is in no ledger": Hand(
+        "budget_conserved",
+        "update stepwell.budgets set spent = spent + 0.000000001",
+        scenes.a_budget_is_spent,
+    ),
+    "a page is torn out of the ledger": Hand(
+        "budget_conserved",
+        "delete from stepwell.budget_entries where unit = 'tokens'",
+        scenes.a_budget_is_spent,
+    ),
     "a child has more time": Hand(
         "child_is_less",
         "update stepwell.jobs set deadline_at = deadline_at + interval '1 hour' where depth = 1",

@@ -327,6 +327,8 @@ def test_a_yes_a_no_an_edit_a_cancel_and_the_clock_at_once_come_to_one_end(asker
                 lambda job_id=job_id: asker.join(asker.take(job_id, 3)),
             ]
         )
+        # A job that somebody held was left for the next round.
+        asker.wake()
         ended = [each for each in asker.approvals(job_id) if each.state is not ApprovalState.EDITED]
         assert len(ended) == 1
         assert asker.states(job_id)[1:3] == [StepState.READY, StepState.COMMITTED]

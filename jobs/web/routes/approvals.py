@@ -13,13 +13,14 @@ from fastapi import APIRouter, Path, Query, Request
 
 from jobs.lifecycle.deciding import decide
 from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.callers import Caller
 from jobs.web.refusals import Closed, NotYours, Unfit
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_approvals import Approval, DecisionRequest
 from jobs.web.shapes_of_waits import NUMBER_MAX
 from store import approvals
 from store import jobs as stored
-from store.approvals import OPERATOR, Became, Said
+from store.approvals import Became, Said
 from store.doors import Transaction
 from store.errors import NotFound
 from store.rows import ApprovalRow
@@ -97,10 +98,8 @@ def decide_call(
 
 
 def caller_of(request: Request) -> tuple[str, frozenset[str]]:
-    """Who is asking, and their roles; whoever holds the token is the operator."""
-    caller = getattr(request.state, "caller", None)
-    if caller is None:
-        return OPERATOR, frozenset({OPERATOR})
+    """Who is asking, and their roles."""
+    caller: Caller = request.state.caller
     return caller.requester, caller.roles
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 
 from jobs.lifecycle import intake
+from jobs.lifecycle.budgeting import check_budget
 from jobs.lifecycle.desk import Desk
 from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
 from jobs.web.refusals import BadRequest
@@ -58,6 +59,7 @@ def submit_job(
             requester=caller.requester,
             roles=tuple(sorted(caller.roles)),
             deadline_s=asked.deadline_s,
+            budget=asked.budget,
         ),
     )
     response.headers["Location"] = f"/v1/jobs/{submitted.job.id}"
@@ -120,6 +122,7 @@ def _try_out(desk: Desk, asked: JobRequest, response: Response) -> Trial:
     program = desk.registry.find(asked.agent)
     written = intake.check_input(program, asked.input)
     intake.check_model(program, asked.model)
+    check_budget(program, asked.budget)
     response.status_code = 200
     return Trial(agent=program.name, agent_version=program.version, input=written)
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 
 from jobs.lifecycle import schedules as made
 from jobs.lifecycle.schedules import Maker
-from jobs.web.asked import TheDesk, TheTenant, Words
+from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_schedules import Schedule, ScheduleRequest, Tick
 from store import schedules
@@ -22,15 +22,15 @@ router = APIRouter(tags=["schedules"])
     "/schedules", status_code=201, responses={404: {}, 413: {}, 422: {}}, summary="Make a schedule"
 )
 def create_schedule(
-    asked: ScheduleRequest, response: Response, desk: TheDesk, tenant_id: TheTenant
+    asked: ScheduleRequest, response: Response, desk: TheDesk, caller: TheCaller
 ) -> Schedule:
     """It makes a job of the agent at every tick; its jobs have the origin `schedule`."""
     row = made.make(
         desk.doors,
         desk.registry,
-        tenant_id,
+        caller.tenant_id,
         asked.as_wish(),
-        Maker(),
+        Maker(caller.requester, tuple(sorted(caller.roles))),
         count_max=desk.settings.schedules_max,
     )
     response.headers["Location"] = f"/v1/schedules/{row.id}"

@@ -1,3 +1,5 @@
+-- How a job came to be: its origin among a few words, those of the line above, who asked, and their roles.
+
 create domain stepwell.origin as text;
 
 alter table stepwell.jobs

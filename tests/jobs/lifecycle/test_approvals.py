@@ -33,6 +33,9 @@ from tests.programs import as_input
 
 PROGRAMS = "tests.approving"
 
+# All that the rules say of a refund of two millions, the most severe first.
+ABSURD_SAID = "absurd: Nobody refunds that much. huge: It is huge. large: It is large."
+
 
 class Impatient(random.Random):
     """Draws no wait at all."""
@@ -140,7 +143,7 @@ def test_a_large_one_waits_while_the_free_ones_run_and_then_runs_as_shown(
     job_id = submit(household, *calls)
     asked = waiting(household, asker, job_id)
     assert (asked.tool, asked.args, asked.tier) == ("refund", {"amount": 500}, Tier.CONFIRM)
-    assert asked.reasons == ["It is large."]
+    assert asked.reasons == ["large: It is large."]
     assert sorted(lines(ledger, "")) == ["glance it", f"refund 5 {job_id}:4"]
     (frozen, _, _) = tool_steps(household.viewer, job_id)
     assert frozen.input["judgement"]["args_sha256"] == asked.args_sha256
@@ -159,7 +162,7 @@ def test_what_is_denied_is_not_called_and_the_model_is_told_why(
     job_id = submit(household, ("refund", {"amount": 2_000_000}))
     job = household.run(job_id)
     assert job.status is JobStatus.COMPLETED
-    told = "This call is not allowed. Nobody refunds that much."
+    told = f"This call is not allowed. {ABSURD_SAID}"
     assert returned(household, job_id) == [("denied", told)]
     assert lines(ledger) == []
     assert asker.approvals(job_id) == []
@@ -415,7 +418,7 @@ def test_a_step_of_a_pipeline_waits_with_the_value_that_it_would_be_given(
     ("amount", "decision", "told"),
     [
         (500, Decision.REJECT, "This call was not approved. Too much."),
-        (2_000_000, None, "This call is not allowed. Nobody refunds that much."),
+        (2_000_000, None, f"This call is not allowed. {ABSURD_SAID}"),
     ],
 )
 def test_a_step_of_a_pipeline_that_is_not_allowed_ends_its_job(

@@ -277,8 +277,8 @@ def test_what_a_schedule_made_makes_no_schedules_nor_do_its_children(
     row = make(household.viewer, input=as_input(calls))
     job = household.run(fire(clockwork, row.id))
     refused, handed_on = told(household, job)
-    assert "cannot make schedules" in str(refused)
-    assert "cannot make schedules" in str(handed_on)
+    assert "is not available to this job" in str(refused)
+    assert "is not available to this job" in str(handed_on)
     assert every(household.viewer) == [clockwork.row(row.id)]
 
 

@@ -82,6 +82,15 @@ def test_expressions_see_defaults_how_the_job_came_to_be_and_the_tool() -> None:
     assert found.reasons == (f"tenant:r: {expression}"[:310],)
 
 
+def test_what_a_rule_of_the_tool_does_to_its_arguments_the_tenant_does_not_see() -> None:
+    def clear(to: list[str], **_: Any) -> bool:
+        to.clear()
+        return False
+
+    asked = rule("size(args.to) > 0", verdict=Verdict.DENY)
+    assert judged(payment([confirm_if(clear)]), rules=(asked,)).verdict is Verdict.DENY
+
+
 def test_what_a_tool_gets_is_what_expressions_see() -> None:
     found = judged(payment(ALLOW), ARGS | {"amount": "250"}, rules=(rule("args.amount > 249.5"),))
     assert "it failed" not in found.reasons[0]

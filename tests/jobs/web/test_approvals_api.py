@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 import pytest
-from starlette.requests import Request
 
-from jobs.web.routes.approvals import caller_of
 from store.states import StepState
 from tests.asking import asking, for_finance, sha256
 from tests.conftest import Database
@@ -142,15 +139,6 @@ def test_the_audit_is_walked_and_a_change_is_found(served: Served, http: httpx.C
         admin.execute("update stepwell.audit set content = '{}' where n = 1")
     broken = http.get("/v1/audit/verification").json()
     assert (broken["is_whole"], broken["broken_at"]) == (False, 1)
-
-
-def test_a_caller_with_a_name_decides_under_it() -> None:
-    def asked_by(**state: Any) -> tuple[str, frozenset[str]]:
-        return caller_of(Request({"type": "http", "state": state}))
-
-    assert asked_by() == ("operator", frozenset({"operator"}))
-    fred = SimpleNamespace(name="fred", roles=("finance",))
-    assert asked_by(caller=fred) == ("fred", frozenset({"finance"}))
 
 
 def all_of(http: httpx.Client, job_id: UUID) -> list[dict[str, Any]]:

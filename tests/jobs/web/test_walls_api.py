@@ -19,6 +19,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/jobs/{job_id}/steps/{seq}/answer"): {"n": 1, "answer": "left"},
     ("post", "/v1/jobs/{job_id}/signals"): {"name": "paid"},
     ("post", "/v1/jobs/{job_id}/fork"): {"from_step": 1},
+    ("post", "/v1/jobs/{job_id}/steps/{seq}/decision"): {
+        "n": 1,
+        "args_sha256": "0" * 64,
+        "decision": "approve",
+    },
+    ("post", "/v1/jobs/{job_id}/budget/raise"): {"usd": "1"},
 }
 
 
@@ -62,7 +68,7 @@ def test_no_list_shows_what_is_another_tenants(
     theirs.commit(
         held, state=StepState.FAILED, error=ERROR, ending=Ending(JobStatus.FAILED, error=ERROR)
     )
-    for path in ("/v1/jobs", "/v1/questions", "/v1/dead-letters"):
+    for path in ("/v1/jobs", "/v1/questions", "/v1/approvals", "/v1/dead-letters"):
         assert http.get(path).json()["data"] == []
     for path, name in (("/v1/jobs", "before"), ("/v1/dead-letters", "before")):
         assert http.get(path, params={name: str(failed)}).status_code == 404
