@@ -586,7 +586,8 @@ recursive = Agent(
     name="recursive",
     model=FunctionModel(delegate_again, model_name="recursion"),
     instructions="Never do anything yourself.",
-    tools=(delegate_to("recursive"), reach),
+    # Nobody is asked about a call that is not to be made anyway.
+    tools=(delegate_to("recursive"), reach.with_policy(None)),
     limits=Limits(failed_tools_max=100),
 )
 guarded_line = Pipeline(name="guarded_line", steps=[reckon, reach])

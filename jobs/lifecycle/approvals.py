@@ -66,8 +66,8 @@ def judged(plan: Plan, held: Claim, agent: Agent, rules: Rules) -> Plan:
     """The plan of a tool call, with its judgement, and with what people are asked if they are."""
     tool = agent.find_tool(plan.input["tool"])
     call = None if tool is None else _call_of_agent(tool, plan.input["args"])
-    if call is None:
-        # It will not be made either: the model is told what does not fit.
+    if call is None or "refused" in plan.input:
+        # It will not be made either way: the model is told what does not fit, or why it may not.
         return plan
     judgement = judge_call(call, held.invocation, rules)
     if judgement.verdict is Verdict.ALLOW and not judgement.rules:
