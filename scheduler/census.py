@@ -8,6 +8,7 @@ which bounds its share of the database.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import exp
 from time import monotonic
 
@@ -45,15 +46,19 @@ def take_census(doors: Doors, settings: SchedulerSettings) -> int:
         cost_s = monotonic() - counting
         classes = load.read_classes(tx)
         started_per_s = sum(speed(each, passed_s) or 0.0 for each in classes.values())
-        for each, found in classes.items():
-            load.keep_rate(
-                tx,
-                found,
-                started_per_s=rate(
-                    earlier[each], found, passed_s, GUARANTEED.get(each, 0.0) * started_per_s
-                ),
-                weights=smooth(earlier[each].weights, found.weights, passed_s),
-            )
+        load.keep_rates(
+            tx,
+            [
+                replace(
+                    found,
+                    started_per_s=rate(
+                        earlier[each], found, passed_s, GUARANTEED.get(each, 0.0) * started_per_s
+                    ),
+                    weights=smooth(earlier[each].weights, found.weights, passed_s),
+                )
+                for each, found in classes.items()
+            ],
+        )
         if before.judged_age_s is None or before.judged_age_s >= settings.level_interval_s:
             standing = _judge(before, classes, sum(capacity.slots.values()), settings)
             load.keep_level(tx, standing.level, standing.calm)

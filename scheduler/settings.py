@@ -16,7 +16,7 @@ class SchedulerSettings(BaseSettings):
     wake_every_s: float = Field(
         default=0.25, gt=0, description="look for timers that have come, and for unheard children"
     )
-    tick_every_s: float = Field(default=0.25, gt=0, description="look for schedules that are due")
+    tick_every_s: float = Field(default=1.0, gt=0, description="look for schedules that are due")
     alarm_every_s: float = Field(
         default=10.0, gt=0, description="look whether more calls go out than were wanted"
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import conninfo
+from psycopg.abc import Params, Query
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -24,10 +26,31 @@ from store.errors import Busy, NotReady, Unreachable
 from store.settings import StoreSettings
 from store.walls import APP, OPERATOR, TENANT_SETTING
 
-HotConnection = psycopg.Connection[tuple[Any, ...]]
-
 # A transaction as whoever speaks no SQL passes it on.
 Transaction = Connection
+
+
+class HotConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that keeps one cursor: a new one for every call learns all types anew.
+
+    So what one call gave is gone with the next.
+    """
+
+    @cached_property
+    def _cursor(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self.cursor()
+
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool = False,
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        # Its types say by halves what those of the connection say at once: Any.
+        sql: Any = query
+        return self._cursor.execute(sql, params, prepare=prepare, binary=binary)
 
 
 class Doors:
@@ -156,7 +179,7 @@ def _engine(
     settings: StoreSettings, url: SecretStr, role: str, *, autocommit: bool = False
 ) -> Engine:
     def connect() -> HotConnection:
-        return psycopg.connect(
+        return HotConnection.connect(
             url.get_secret_value(),
             autocommit=autocommit,
             connect_timeout=settings.connect_timeout_s,

@@ -6,7 +6,7 @@ of the platform, and each tenant its own line. It is a snapshot, about a second 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
@@ -120,6 +120,23 @@ _COUNT_TURNED_AWAY = text(
      where c.state = 'ready' and c.rung_at is null and (c.parent_seq is null)::int = 1
        and c.epoch > 0
      group by 1
+    """
+)
+# Who came back has not started: only the others have left the line.
+_KEEP_COUNTS = text(
+    """
+    update stepwell.census
+       set waiting = :waiting, oldest_at = :oldest_at, tenants = :tenants, weights = :weights,
+           running = :running, refused = refused + :refused, turned_away = :away,
+           started_counted = started_counted + :late + :away - turned_away
+     where job_class = :its_class
+    """
+)
+_KEEP_RATE = text(
+    """
+    update stepwell.census
+       set started_per_s = :rate, started_counted = :started, weights = :weights
+     where job_class = :its_class
     """
 )
 _USUAL = text(
@@ -255,36 +272,37 @@ def count_lines(tx: Connection, capacity: Capacity, since_s: float) -> None:
     refused = refusals.count_by_class(tx, since_s)
     late = {row.job_class: row.many for row in tx.execute(_COUNT_TOO_LATE, {"since_s": since_s})}
     away = {row.job_class: row.many for row in tx.execute(_COUNT_TURNED_AWAY)}
-    for each in JobClass:
+
+    def counts(each: JobClass) -> dict[str, Any]:
         row = found.get(each.value)
-        away_now = away.get(each.value, 0)
-        tx.execute(
-            update(census)
-            .where(census.c.job_class == each.value)
-            .values(
-                waiting=row.waiting if row else 0,
-                oldest_at=row.oldest_at if row else None,
-                tenants=row.tenants if row else 0,
-                weights=row.weights if row else 0,
-                running=sum(capacity.running.get((each, work), 0) for work in Work),
-                refused=census.c.refused + refused.get(each.value, 0),
-                turned_away=away_now,
-                # Who came back has not started: only the others have left the line.
-                started_counted=census.c.started_counted
-                + late.get(each.value, 0)
-                + (away_now - census.c.turned_away),
-            )
-        )
+        return {
+            "its_class": each.value,
+            "waiting": row.waiting if row else 0,
+            "oldest_at": row.oldest_at if row else None,
+            "tenants": row.tenants if row else 0,
+            "weights": row.weights if row else 0,
+            "running": sum(capacity.running.get((each, work), 0) for work in Work),
+            "refused": refused.get(each.value, 0),
+            "late": late.get(each.value, 0),
+            "away": away.get(each.value, 0),
+        }
+
+    tx.execute(_KEEP_COUNTS, [counts(each) for each in JobClass])
 
 
-def keep_rate(
-    tx: Connection, one: ClassLoad, *, started_per_s: float | None, weights: float
-) -> None:
-    """Remember how fast a class starts, after so many starts as were counted, and for whom."""
+def keep_rates(tx: Connection, classes: Iterable[ClassLoad]) -> None:
+    """Remember how fast classes start, after so many starts as were counted, and for whom."""
     tx.execute(
-        update(census)
-        .where(census.c.job_class == one.job_class.value)
-        .values(started_per_s=started_per_s, started_counted=one.started, weights=weights)
+        _KEEP_RATE,
+        [
+            {
+                "its_class": each.job_class.value,
+                "rate": each.started_per_s,
+                "started": each.started,
+                "weights": each.weights,
+            }
+            for each in classes
+        ],
     )
 
 
