@@ -69,14 +69,13 @@ def _desk(request: Request) -> Desk:
     return _lobby(request).desk
 
 
-def _tenant(request: Request) -> UUID:
-    tenant_id: UUID = request.state.tenant_id
-    return tenant_id
-
-
 def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
+
+
+def _tenant(request: Request) -> UUID:
+    return _caller(request).tenant_id
 
 
 TheLobby = Annotated[Lobby, Depends(_lobby)]

@@ -30,7 +30,7 @@ SAFE_HEADERS = {
 
 
 class Door:
-    """ASGI middleware; notes `caller`, `tenant_id` and `request_id` in the request's state."""
+    """ASGI middleware; notes `caller` and `request_id` in the request's state."""
 
     def __init__(
         self,
@@ -59,8 +59,7 @@ class Door:
         try:
             self._check_host(headers)
             if scope["path"].startswith(GUARDED):
-                state["caller"] = caller = self._recognise(headers)
-                state["tenant_id"] = caller.tenant_id
+                state["caller"] = self._recognise(headers)
             if scope["path"] != UNCOUNTED:
                 receive = self._counted(headers, receive)
         except WebRefusal as error:

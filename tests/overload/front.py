@@ -2,8 +2,8 @@
 
     python -m tests.overload.front --policy ours
 
-The product's door knows one tenant by its token. Here everybody has the token, and says in a header
-whose job it is; that is all that differs for ours.
+Everybody has the operator's token here, and says in a header whose job it is; that is all that
+differs for ours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import uvicorn
@@ -38,7 +39,7 @@ PLAIN_LANE = lane_of(JobClass.DEFAULT, Work.WAITS)
 
 
 class TenantOfHeader:
-    """ASGI middleware inside the product's door: the tenant is whom the header names."""
+    """ASGI middleware inside the product's door: the caller is of the tenant the header names."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +47,8 @@ class TenantOfHeader:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = Headers(scope=scope).get(TENANT_HEADER) if scope["type"] == "http" else None
         if named is not None:
-            scope["state"]["tenant_id"] = UUID(named)
+            state = scope["state"]
+            state["caller"] = replace(state["caller"], tenant_id=UUID(named))
         await self._app(scope, receive, send)
 
 

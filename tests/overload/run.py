@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.overload.crowd import send_all
 from tests.overload.history import Fate, History
-from tests.overload.platform import Ground, Platform, Size, platform
+from tests.overload.platform import TENANT_IDS, Ground, Platform, Size, platform
 from tests.overload.policies import Policy
 from tests.overload.trace import OTHERS, Ask, Phase, draw_trace
 
@@ -20,7 +20,8 @@ LOOK_EVERY_S = 0.25
 WARM_EACH, WARM_EVERY_S, WARM_S_MAX = 6, 0.05, 30.0
 
 ENDS = """
-select input ->> 'ask', status, extract(epoch from finished_at)::float8 from stepwell.jobs
+select input ->> 'ask', status, extract(epoch from finished_at)::float8, tenant_id
+  from stepwell.jobs
 """
 
 
@@ -98,7 +99,10 @@ def drain(running: Platform, timeout_s: float) -> bool:
 
 def _find_ends(running: Platform, fates: Sequence[Fate]) -> None:
     fate_of = {fate.ask.token: fate for fate in fates}
-    for token, status, ended_at in running.ground.ask(ENDS):
+    for token, status, ended_at, tenant_id in running.ground.ask(ENDS):
         if token in fate_of:
+            asked_by = fate_of[token].ask.tenant
+            if tenant_id != TENANT_IDS[asked_by]:
+                raise RuntimeError(f"a job of {asked_by} is another tenant's")
             fate_of[token].job_status = status
             fate_of[token].ended_at = ended_at
