@@ -12,6 +12,7 @@ begins again in the same process.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import resource
 import signal
@@ -216,6 +217,7 @@ def serve(house: House, heart: Heart, slots: int) -> int:
             signal.signal(number, leaving.begin)
         listening.start()
         ear.start()
+        spare_the_collector()
         agents = sorted(house.registry.agents)
         log.info("worker ready", work=house.work.value, slots=slots, agents=agents)
 
@@ -237,6 +239,17 @@ def create_worker(app: Celery, work: Work, slots: int) -> Worker:
         loglevel="WARNING",
         quiet=True,
     )
+
+
+def spare_the_collector() -> None:
+    """Let Python look for garbage in circles less often, and never among what was loaded.
+
+    With a thousand calls at once that was a fifth of the worker's time, and it found next to
+    nothing: what a step leaves goes with the last word about it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
