@@ -244,8 +244,7 @@ def create_worker(app: Celery, work: Work, slots: int) -> Worker:
 def spare_the_collector() -> None:
     """Let Python look for garbage in circles less often, and never among what was loaded.
 
-    With a thousand calls at once that was a fifth of the worker's time, and it found next to
-    nothing: what a step leaves goes with the last word about it.
+    With a thousand calls at once that was a fifth of the worker's time.
     """
     gc.collect()
     gc.freeze()
