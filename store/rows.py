@@ -12,6 +12,8 @@ from store.states import (
     ApprovalEnding,
     ApprovalState,
     Decision,
+    GuardStage,
+    GuardVerdict,
     JobClass,
     JobStatus,
     LetterState,
@@ -67,6 +69,7 @@ class JobRow:
     forked_from: UUID | None
     forked_from_seq: int | None
     degraded: list[dict[str, Any]] | None
+    tainted_by: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,23 @@ class LetterRow:
     decided_by: str | None
     decided_at: datetime | None
     dependency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GuardVerdictRow:
+    """What one guard said in a step, or how many allows of a stage there were (guard `*`)."""
+
+    job_id: UUID
+    seq: int
+    epoch: int
+    n: int
+    stage: GuardStage
+    guard: str
+    verdict: GuardVerdict
+    count: int
+    reason: str
+    found: dict[str, Any] | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,3 +199,25 @@ class BudgetUnit(StrEnum):
     TOKENS = "tokens"
     USD = "usd"
     SECONDS = "seconds"
+
+
+class GuardStage(StrEnum):
+    """Where a value passes, from a job's input to its end."""
+
+    JOB_INPUT = "job.input"
+    MODEL_REQUEST = "model.request"
+    TOOL_ARGS = "tool.args"
+    TOOL_RESULT = "tool.result"
+    JOB_OUTPUT = "job.output"
+    JOB_POST = "job.post"
+
+
+class GuardVerdict(StrEnum):
+    """What a guard says of a value, the mildest first."""
+
+    ALLOW = "allow"
+    REPLACE = "replace"
+    RETRY = "retry"
+    CONFIRM = "confirm"
+    HALT = "halt"
+    BLOCK = "block"

@@ -136,6 +136,8 @@ class Wait:
     fallback: dict[str, Any] | None = None
     children: tuple[NewChild, ...] = ()
     approval: dict[str, Any] | None = None
+    # What guards have said in the step by now.
+    guards: Sequence[dict[str, Any]] = ()
 
 
 class Start(StrEnum):
@@ -414,6 +416,8 @@ def _wait_json(wait: Wait) -> str:
         told["wake_in_s"] = wait.wake_in_s
     if wait.approval is not None:
         told["approval"] = wait.approval
+    if wait.guards:
+        told["guards"] = list(wait.guards)
     return write_json(told)
 
 

@@ -45,6 +45,7 @@ APP_GRANTS = {
     "audit_chains": "select, insert, update",
     "budgets": "select, insert, update",
     "budget_entries": "select, insert, update",
+    "guard_verdicts": "select, insert",
 }
 OPERATOR_GRANTS = "select, insert, update, delete"
 # What nobody may take back, the operator no more than anybody else.

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
+from jobs.lifecycle.deciding import decide
 from store import approvals, audit, jobs
 from store.approvals import Asking, Became, Said
 from store.audit import Verified
@@ -18,6 +19,7 @@ from store.jobs import NewJob
 from store.rows import ApprovalRow, DecisionRow
 from store.states import Decision, JobClass, Origin, StepState, Tier
 from store.transitions import Claim, Plan
+from tests.housing import Household
 from tests.stepping import MODEL, Stepper, call
 
 REQUESTER = "rita"
@@ -159,3 +161,30 @@ class Asker(Stepper):
                 assert mine[-1].consumed_at is not None
             assert not [each for each in mine[:-1] if each.consumed_at]
         assert self.verify().is_whole
+
+
+def say(
+    household: Household,
+    job_id: UUID,
+    decision: Decision = Decision.APPROVE,
+    *,
+    by: str = REQUESTER,
+    roles: frozenset[str] = NOBODY,
+    args: Any = None,
+    **said: Any,
+) -> Became:
+    """Decide about the one call of the job that waits now, as it is shown."""
+    viewer = household.viewer
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        (asked,) = approvals.list_pending(tx, job_id=job_id)
+        return decide(
+            tx,
+            viewer.desk.registry,
+            viewer.tenant_id,
+            asked,
+            asked.args_sha256,
+            Said(decision, **said),
+            args=args,
+            by=by,
+            roles=roles,
+        )

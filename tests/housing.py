@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from time import monotonic
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from jobs.settings import Settings
 from scheduler.dispatch import dispatch
 from scheduler.reconcile import stop_due
 from scheduler.waking import wake
+from store import approvals
 from store.letters import Replayed
 from store.rows import CheckpointRow, JobRow, WaitRow
 from store.states import QUESTIONS, StepKind, WaitState, Work
@@ -191,5 +192,7 @@ def lose_worker(viewer: Viewer, job_id: UUID, seq: int, *, begun: bool = False) 
     worker_id = hand.start_worker()
     held = eventually(lambda: hand.claim(job_id, seq, worker_id))
     if begun:
+        with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+            held = replace(held, granted=approvals.find_granted(tx, job_id, seq))
         assert hand.start_effect(held) is Start.GO
     hand.lose(worker_id)

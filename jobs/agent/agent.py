@@ -18,6 +18,8 @@ from jobs.agent.outside import OnRateLimit, check_on_rate_limit
 from jobs.agent.tool import Tool
 from jobs.agent.versions import check_accepts, is_accepted
 from jobs.errors import Misdeclared
+from jobs.guards.guard import Guard
+from jobs.guards.shipped import with_shipped
 from store.invocation import Invocation
 from store.states import StepKind, Work
 from store.transitions import Plan
@@ -68,6 +70,9 @@ class Agent:
     `on_budget` says the same of a step that there is too little budget for: `fail`, or `park`,
     until a person has raised it. Where a price is unknown, `estimate` counts with an assumed one;
     `refuse` makes no call for which there is a budget.
+    `guards` look at what passes through its jobs, beside those that every agent has; one of the
+    same name takes their place. `confidence_min` is the grounded share of the numbers it writes
+    below which a job halts for a person, once its model was told what is wrong.
     """
 
     name: str
@@ -84,6 +89,8 @@ class Agent:
     on_rate_limit: OnRateLimit = "dead_letter"
     on_budget: OnBudget = "fail"
     on_unknown_price: OnUnknownPrice = "estimate"
+    guards: Sequence[Guard] = ()
+    confidence_min: float = 1.0
 
     def __post_init__(self) -> None:
         for each in self.tools:
@@ -102,6 +109,9 @@ class Agent:
         check_accepts(self.name, self.accepts)
         check_on_rate_limit(self.on_rate_limit)
         check_on_budget(self.on_budget, self.on_unknown_price)
+        if not 0 <= self.confidence_min <= 1:
+            raise Misdeclared(f"confidence_min={self.confidence_min} is no share from 0 to 1.")
+        _ = self.all_guards
         _ = self.answer_tool  # complains now about an output type that cannot be
 
     @property
@@ -133,6 +143,11 @@ class Agent:
         if isinstance(asked, Ask):
             return asked.ask
         return asked.model_dump_json(indent=2)
+
+    @cached_property
+    def all_guards(self) -> tuple[Guard, ...]:
+        """Those that it declares and those that every agent has, in the order they look."""
+        return with_shipped(self.name, self.guards)
 
     @cached_property
     def has_optional(self) -> bool:

@@ -11,18 +11,22 @@ from store.states import Work
 
 Effect = Literal["read", "write", "external"]
 Idempotency = Literal["safe", "key", "none"]
+UnderTaint = Literal["confirm", "allow"]
 
 MEMORY_BYTES_MAX = 1024**3
 # Python with a module of agents takes about this much before the tool has done anything.
 MEMORY_BYTES_MIN = 128 * 1024**2
 
 
-def check_options(effect: str, idempotency: str | None, work: str, timeout_s: float) -> None:
+def check_options(
+    effect: str, idempotency: str | None, work: str, timeout_s: float, under_taint: str
+) -> None:
     # A slip here would decide whether a call may happen twice.
     for given, known in (
         (effect, get_args(Effect)),
         (idempotency, (None, *get_args(Idempotency))),
         (work, tuple(Work)),
+        (under_taint, get_args(UnderTaint)),
     ):
         if given not in known:
             raise Misdeclared(f"{given!r} is none of {', '.join(str(e) for e in known if e)}.")

@@ -24,6 +24,7 @@ from jobs.agent.options import (
     MEMORY_BYTES_MAX,
     Effect,
     Idempotency,
+    UnderTaint,
     check_approval,
     check_lookup,
     check_memory,
@@ -140,6 +141,8 @@ class Tool:
     policy: tuple[Rule, ...] | None = None
     approval_s: float = APPROVAL_S
     unapproved: Literal["reject", "approve"] = "reject"
+    trusted: bool = True
+    under_taint: UnderTaint = "confirm"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -261,6 +264,8 @@ def tool(
     policy: Policy | None = ...,
     approval_s: float = ...,
     unapproved: Literal["reject", "approve"] = ...,
+    trusted: bool = ...,
+    under_taint: UnderTaint = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -282,6 +287,8 @@ def tool(
     policy: Policy | None = None,
     approval_s: float = APPROVAL_S,
     unapproved: Literal["reject", "approve"] = "reject",
+    trusted: bool = True,
+    under_taint: UnderTaint = "confirm",
 ) -> Any:
     """Make a tool of a typed function.
 
@@ -316,11 +323,16 @@ def tool(
         approval_s: seconds that a call waits for that yes.
         unapproved: what becomes of a call that nobody has decided about in time: `reject`, or
             `approve`.
+        trusted: whether somebody here answers for what it returns. Of what comes from outside
+            (cells of a table, mail, pages) say False: the model is shown it as data, and its job
+            is tainted from then on.
+        under_taint: what a call that changes something needs in a tainted job: `confirm` by a
+            person, or `allow`, where it does no harm whatever its arguments are.
 
     Raises `Misdeclared` for options that cannot be, and for a function no schema can be made of.
     """
 
-    check_options(effect, idempotency, work, timeout_s)
+    check_options(effect, idempotency, work, timeout_s, under_taint)
     check_approval(approval_s, unapproved)
     check_lookup(effect, lookup)
     check_memory(process, memory_bytes_max)
@@ -349,6 +361,8 @@ def tool(
             origins=available,
             approval_s=approval_s,
             unapproved=unapproved,
+            trusted=trusted,
+            under_taint=under_taint,
         )
         try:
             _ = made.definition

@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
 )
 
 from jobs.agent.agent import Agent
+from jobs.guards import trust
 from store.rows import CheckpointRow
 from store.states import StepKind
 
@@ -80,10 +81,16 @@ def count_failed_tools(steps: Sequence[CheckpointRow]) -> int:
 def _return_of(step: CheckpointRow) -> ToolReturnPart:
     return ToolReturnPart(
         tool_name=step.input["tool"],
-        content=_told_of(step.output),
+        content=_shown(step.output),
         tool_call_id=step.input["call_id"],
         outcome=step.output["outcome"],
     )
+
+
+def _shown(output: dict[str, Any]) -> Any:
+    """What the model is shown of a result; what came from outside is marked as such."""
+    told, sources = _told_of(output), output.get(trust.MARK)
+    return trust.mark(told, sources) if sources else told
 
 
 def _told_of(output: dict[str, Any]) -> Any:

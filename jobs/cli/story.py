@@ -101,8 +101,9 @@ class Story:
                 if data.get("outcome") == "degraded":
                     return f"! {title}  {span(step.took_s)}  left out: {_left_out(data)}"
                 if data.get("outcome", "success") != "success":
-                    return f"! {title}  {span(step.took_s)}  said no, and the model was told"
-                return f"✓ {title}  {span(step.took_s)}"
+                    told = "said no, and the model was told"
+                    return f"! {title}  {span(step.took_s)}  {told}{_guarded(data)}"
+                return f"✓ {title}  {span(step.took_s)}{_guarded(data)}"
             case "failed":
                 step.state, step.ms = "failed", data.get("ms", (step.took_s or 0) * 1000)
                 return f"✗ {title}  {_cause(data)}"
@@ -203,6 +204,15 @@ def _refused(kind: str, data: dict[str, Any]) -> str | None:
             return f"✗ {data.get('seq', ''):>3}  {data.get('asked', '')} jobs were refused: {what}"
         case _:
             return None
+
+
+def _guarded(data: dict[str, Any]) -> str:
+    """Which guards had something to say, after two blanks: `guards: secrets replace`."""
+    told = data.get("guards")
+    if not isinstance(told, list):
+        return ""
+    said = dict.fromkeys(f"{row.get('guard')} {row.get('verdict')}" for row in told)
+    return f"  guards: {one_line(', '.join(said), MESSAGE_CHARS_MAX)}" if said else ""
 
 
 def _when(until: object) -> str:

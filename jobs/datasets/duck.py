@@ -31,6 +31,14 @@ def open_read_only(path: str, memory_mib: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def open_empty(memory_mib: int) -> duckdb.DuckDBPyConnection:
+    """A connection without any table, which reads statements and runs none."""
+    settings = {"threads": 1, "memory_limit": f"{memory_mib}MB", "enable_external_access": False}
+    connection = duckdb.connect(":memory:", config=QUIET_SETTINGS | settings)
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 def open_to_build(output: str, sources: list[str], memory_mib: int) -> duckdb.DuckDBPyConnection:
     """A connection that may read `sources` and write one new database file, attached as `made`."""
     settings = {"threads": 2, "memory_limit": f"{memory_mib}MB"}

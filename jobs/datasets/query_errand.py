@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from jobs.datasets.duck import open_read_only
+from jobs.datasets.duck import open_empty, open_read_only
 from jobs.datasets.errors import RefusedQuery
 from jobs.datasets.query_guard import check_statement, explain
 
@@ -52,6 +52,12 @@ def run_query(
         "truncated": truncated,
         "cells_cut": cut,
     }
+
+
+def check_query(sql: str, memory_mib: int) -> bool:
+    """Whether the statement may run, without any table; raises `RefusedQuery` when it may not."""
+    check_statement(open_empty(memory_mib), sql)
+    return True
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[str]]:

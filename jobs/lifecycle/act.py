@@ -20,28 +20,27 @@ from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.agent.tool import Tool, ToolContext, ToolFailed
 from jobs.agent.transcript import count_failed_tools, dump_response, write_transcript
-from jobs.agent.turn import Answer, Call, Calls, Feedback, read_turn
+from jobs.agent.turn import Answer, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
-from jobs.lifecycle.approvals import judged
 from jobs.lifecycle.diary import JobDiary
 from jobs.lifecycle.effects import args_of, begin, find_tool
 from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.gateway import DEADLINE_SLACK_S
+from jobs.lifecycle.guarding import keep_response, pass_output, pass_request, read_of
 from jobs.lifecycle.house import House
-from jobs.lifecycle.outcomes import Acted, Park
+from jobs.lifecycle.outcomes import Acted, Broke, Park
 from jobs.lifecycle.parking import wait_for
 from jobs.lifecycle.passage import Passage
-from jobs.lifecycle.refusals import refuse_plan
+from jobs.lifecycle.planning import plan_calls
 from jobs.lifecycle.results import conclude_with, given_to, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from jobs.lifecycle.spending import set_aside, set_aside_for_model
 from store import checkpoints, transitions
 from store.errors import StoreError
-from store.invocation import Invocation
 from store.jsonb import keepable
 from store.rows import CheckpointRow
-from store.states import JobStatus, StepKind, Work
+from store.states import JobStatus, StepKind
 from store.transitions import Claim, Ending, Plan
 
 PROGRESS_CHARS = 300
@@ -53,7 +52,7 @@ class LimitReached(StepwellError):
 
 def act(
     held: Claim, program: Program, house: House, passage: Passage | None = None
-) -> Acted | Park:
+) -> Acted | Park | Broke:
     """Run the step. Raises whatever the model, the tool or the function raised.
 
     `passage` is told when its call begins and ends, where that goes through a gate.
@@ -101,34 +100,37 @@ def may_ride(plan: Plan, program: Program) -> bool:
 # --- a model call ---------------------------------------------------------------------------------
 
 
-def _ask_model(held: Claim, agent: Agent, house: House, passage: Passage | None) -> Acted:
+def _ask_model(
+    held: Claim, agent: Agent, house: House, passage: Passage | None
+) -> Acted | Park | Broke:
     steps = _settled_before(held, house)
     _check_limits(agent, steps)
     asked = agent.input_type.model_validate(held.job_input)
-    transcript = write_transcript(agent, asked, steps)
-    # Read before the call: what it costs must not be lost to a store that is away.
+    # Looked up before the call: what it costs must not be lost to a store that is away.
+    read = read_of(held, steps, house)
     rules = house.rules(held.tenant_id) if agent.tools else ()
+    transcript = pass_request(held, agent, read, write_transcript(agent, asked, steps), house)
+    if isinstance(transcript, Park | Broke):
+        return transcript
     said = _ask(held, agent, transcript, house, passage)
     turn = read_turn(agent, said.response)
     match turn:
         case Calls(calls):
             return Acted(
-                keepable(dump_response(said.response)),
+                keep_response(agent, dump_response(said.response)),
                 usage=said.usage,
-                plan=tuple(
-                    judged(_plan_call(agent, call, held.invocation), held, agent, rules)
-                    for call in calls
-                ),
+                plan=plan_calls(calls, held, agent, read, rules, house),
             )
         case Answer(output):
-            return Acted(
-                keepable(dump_response(said.response)),
+            acted = Acted(
+                keep_response(agent, dump_response(said.response)),
                 usage=said.usage,
                 ending=Ending(JobStatus.COMPLETED, output=keepable(output)),
             )
+            return pass_output(held, agent, read, acted, house)
         case Feedback():
             return Acted(
-                keepable(dump_response(said.response, turn.as_json())),
+                keep_response(agent, dump_response(said.response, turn.as_json())),
                 outcome="retried",
                 usage=said.usage,
                 plan=(agent.model_step(),),
@@ -181,16 +183,6 @@ def _check_limits(agent: Agent, steps: list[CheckpointRow]) -> None:
     failed = count_failed_tools(steps)
     if failed > agent.limits.failed_tools_max:
         raise LimitReached(f"{failed} failed tool calls are over the limit of {agent.name!r}.")
-
-
-def _plan_call(agent: Agent, call: Call, invocation: Invocation) -> Plan:
-    tool = agent.find_tool(call.tool)
-    asked = {"tool": call.tool, "call_id": call.call_id, "args": keepable(call.args)}
-    if tool is None:
-        # A made-up name must not become a label on anybody's dashboard.
-        return Plan(StepKind.TOOL, "tool.unknown", Work.WAITS, asked)
-    planned = Plan(StepKind.TOOL, f"tool.{tool.name}", tool.work, asked)
-    return refuse_plan(tool, asked, invocation) or planned
 
 
 # --- a tool call ----------------------------------------------------------------------------------

@@ -27,8 +27,11 @@ from jobs.agent.agent import Agent
 from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.agent.tool import Tool
+from jobs.guards.guard import Kind
+from jobs.guards.round import Round
 from jobs.lifecycle.consent import refused
-from jobs.lifecycle.effects import find_tool
+from jobs.lifecycle.effects import args_of, find_tool
+from jobs.lifecycle.guarding import pass_args
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, Park
 from jobs.lifecycle.parking import what_woke
@@ -62,14 +65,17 @@ class ToolCall:
 # --- when a call is planned -----------------------------------------------------------------------
 
 
-def judged(plan: Plan, held: Claim, agent: Agent, rules: Rules) -> Plan:
-    """The plan of a tool call, with its judgement, and with what people are asked if they are."""
+def judged(plan: Plan, held: Claim, agent: Agent, rules: Rules, found: Round) -> Plan:
+    """The plan of a tool call, with its judgement, and with what people are asked if they are.
+
+    `found` is what its guards said: one that wants a confirmation is a rule like any other.
+    """
     tool = agent.find_tool(plan.input["tool"])
     call = None if tool is None else _call_of_agent(tool, plan.input["args"])
-    if call is None or "refused" in plan.input:
-        # It will not be made either way: the model is told what does not fit, or why it may not.
+    if call is None:
+        # It will not be made: the model is told what does not fit.
         return plan
-    judgement = judge_call(call, held.invocation, rules)
+    judgement = with_guards(judge_call(call, held.invocation, rules), found)
     if judgement.verdict is Verdict.ALLOW and not judgement.rules:
         return plan
     frozen = {**plan.input, "judgement": judgement.as_json()}
@@ -79,6 +85,24 @@ def judged(plan: Plan, held: Claim, agent: Agent, rules: Rules) -> Plan:
 
 def judge_call(call: ToolCall, invocation: Invocation, rules: Rules) -> Judgement:
     return judge(call.tool, call.values, call.args, invocation, rules)
+
+
+def with_guards(judgement: Judgement, found: Round | None) -> Judgement:
+    """The judgement, joined with the confirmation that guards want, if any does."""
+    if found is None or found.kind is not Kind.CONFIRM:
+        return judgement
+    demand = judgement.demand.joined(Demand.plain(Verdict.CONFIRM))
+    return replace(
+        judgement,
+        verdict=demand.verdict,
+        role=role_of(demand.roles),
+        quorum=demand.quorum,
+        reasons=(
+            *judgement.reasons,
+            *(f"guard {name}: {said.reason}" for name, said in found.loud),
+        ),
+        rules=(*judgement.rules, *(f"guard {name}" for name, _ in found.loud)),
+    )
 
 
 def tier_of(judgement: Judgement) -> Tier | None:
@@ -134,7 +158,10 @@ def _is_asked_about(held: Claim, program: Program, house: House) -> bool:
 
 def gate(held: Claim, program: Program, house: House) -> Acted | Broke | Park | None:
     """What the step comes to when its call may not be made as it is; None when it may."""
-    judgement = judgement_of(held, program, house)
+    found = _pass_guards(held, program, house)
+    if isinstance(found, Acted | Park):
+        return found
+    judgement = judgement_of(held, program, house, found)
     if judgement is None:
         return None
     if judgement.verdict is Verdict.DENY:
@@ -142,7 +169,15 @@ def gate(held: Claim, program: Program, house: House) -> Acted | Broke | Park | 
         return refused(program, f"This call is not allowed. {why}")
     if judgement.verdict is Verdict.ALLOW and held.granted is None:
         return None
-    return None if covers(held.granted, judgement) else ask_anew(held, program, house)
+    return None if covers(held.granted, judgement) else ask_anew(held, program, house, found)
+
+
+def _pass_guards(held: Claim, program: Program, house: House) -> Round | Acted | Park | None:
+    """What the guards of an agent say of its call; None where there are none, or no call."""
+    tool = find_tool(held, program)
+    if tool is None or not isinstance(program, Agent):
+        return None
+    return pass_args(held, program, tool, args_of(held), house, what_woke(held))
 
 
 def covers(granted: ApprovalRow | None, judgement: Judgement) -> bool:
@@ -156,10 +191,10 @@ def covers(granted: ApprovalRow | None, judgement: Judgement) -> bool:
     return given.joined(judgement.demand) == given
 
 
-def ask_anew(held: Claim, program: Program, house: House) -> Park:
-    """Ask about the call as it would be made now."""
+def ask_anew(held: Claim, program: Program, house: House, found: Round | None = None) -> Park:
+    """Ask about the call as it would be made now; `found` is what its guards said."""
     call = call_of(held, program)
-    judgement = judgement_of(held, program, house)
+    judgement = judgement_of(held, program, house, found)
     assert call is not None and judgement is not None  # noqa: S101, PT018 - only calls come here
     log.info("approval asked", job=str(held.job_id), step=held.seq, tool=call.tool.name)
     return Park(wait_for_people(asking_for(call, judgement)))
@@ -175,12 +210,14 @@ def wait_for_people(asking: Asking) -> Wait:
     )
 
 
-def judgement_of(held: Claim, program: Program, house: House) -> Judgement | None:
+def judgement_of(
+    held: Claim, program: Program, house: House, found: Round | None = None
+) -> Judgement | None:
     """The verdict on the call as it would be made now; None when the step makes none."""
     call = call_of(held, program)
     if call is None:
         return None
-    now = judge_call(call, held.invocation, house.rules(held.tenant_id))
+    now = with_guards(judge_call(call, held.invocation, house.rules(held.tenant_id)), found)
     frozen = _frozen_in(held)
     return now if frozen is None else more_severe(now, frozen)
 

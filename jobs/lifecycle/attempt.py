@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, assert_never
 from uuid import UUID
 
 import structlog
@@ -26,8 +25,9 @@ import structlog
 from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.errors import UnknownAgent
-from jobs.lifecycle.act import LimitReached, act, may_ride, timeout_of
+from jobs.lifecycle.act import LimitReached, act, timeout_of
 from jobs.lifecycle.approvals import approved, ask_anew, gate
+from jobs.lifecycle.concluding import conclude, give_up
 from jobs.lifecycle.effects import (
     Stopping,
     Unapproved,
@@ -41,7 +41,6 @@ from jobs.lifecycle.gateway import (
     DEADLINE_SLACK_S,
     WAITING,
     Shut,
-    blame,
     come_back,
     dependency_of,
     is_parked_on_limit,
@@ -50,28 +49,21 @@ from jobs.lifecycle.gateway import (
     through,
     within_budget,
 )
+from jobs.lifecycle.guard_rounds import noting
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
 from jobs.lifecycle.parking import given_up, is_gone, resume, review_gone, review_version
 from jobs.lifecycle.refusals import refuse_call
-from jobs.lifecycle.results import left_out, tool_failed
+from jobs.lifecycle.results import left_out
 from jobs.lifecycle.settling import (
     hand_back,
-    next_claim,
-    park,
-    ring_again,
-    ring_for,
-    settle,
-    try_again,
 )
 from jobs.lifecycle.spending import OverBudget, UnknownPrice, at_cap
 from jobs.lifecycle.stopping import Stopped, stoppably
 from jobs.lifecycle.verdicts import (
-    Decided,
     Doubt,
     ErrorClass,
     GiveUp,
-    Retry,
     TellModel,
     Verdict,
     as_json,
@@ -81,8 +73,7 @@ from jobs.lifecycle.verdicts import (
 from jobs.lifecycle.watch import Running
 from store import transitions
 from store.errors import Busy, Unreachable
-from store.states import JobStatus, StepState
-from store.transitions import Claim, Ending, Parked, Plan, Settlement, Wait
+from store.transitions import Claim
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +148,7 @@ def run(held: Claim, house: House, began: float) -> Claim | None:
         hand_back(held, house, UNREACHABLE_WAIT_S, "store_unreachable", str(error))
         return None
     started = perf_counter()
-    with house.watch.over(held, timeout_of(held, program, house)) as running:
+    with house.watch.over(held, timeout_of(held, program, house)) as running, noting(held, house):
         outcome = perform(held, program, house)
         if not house.watch.finish(running):
             return None
@@ -299,116 +290,6 @@ def poisonous(losses: int) -> GiveUp:
     """A step that takes its worker down, and would take the next one too."""
     message = f"{losses} workers were lost while they ran this step."
     return GiveUp(as_json(ErrorClass.POISON, message), ErrorClass.POISON)
-
-
-def conclude(
-    held: Claim, program: Program, outcome: Outcome, took_ms: float, spent_ms: float, house: House
-) -> Claim | None:
-    """Settle the step by its outcome; ring for what follows, or return it when it rides along."""
-    event: dict[str, Any] = {"seq": held.seq, "name": held.name, "ms": round(took_ms, 1)}
-    match outcome:
-        case Acted():
-            return conclude_acted(held, program, outcome, event, spent_ms, house)
-        case Park(wait):
-            refusal = conclude_parked(held, program, wait, house)
-            if refusal is not None:
-                return conclude(held, program, refusal, took_ms, spent_ms, house)
-        case HandBack(delay_s, reason, why, note, is_undone):
-            hand_back(held, house, delay_s, reason, why, note=note, is_undone=is_undone)
-        case Broke(verdict):
-            told = conclude_broken(held, program, verdict, event, house)
-            if told is not None:
-                return conclude_acted(held, program, told, event, spent_ms, house)
-        case _:
-            assert_never(outcome)
-    return None
-
-
-def conclude_acted(
-    held: Claim,
-    program: Program,
-    outcome: Acted,
-    event: dict[str, Any],
-    spent_ms: float,
-    house: House,
-) -> Claim | None:
-    """Commit the step with what follows; the next one when it rides along."""
-    rides = rides_along(outcome.plan, program, spent_ms, house)
-    event = event | {"outcome": outcome.outcome}
-    if outcome.refused is not None:
-        event["refused"] = outcome.refused
-    if outcome.left_out is not None:
-        event["degraded"] = {"seq": held.seq, "name": held.name, "why": outcome.left_out}
-    settlement = Settlement(
-        StepState.COMMITTED,
-        event,
-        output=outcome.output,
-        usage=outcome.usage,
-        plan=outcome.plan,
-        is_joining=outcome.is_joining,
-        is_inline=rides,
-        ending=outcome.ending,
-    )
-    settled = settle(held, settlement, house)
-    if settled is None or settled.planned == 0:
-        return None
-    if rides:
-        return next_claim(held, outcome, settled)
-    ring_for(held, outcome.plan, settled, house)
-    return None
-
-
-def conclude_parked(held: Claim, program: Program, wait: Wait, house: House) -> Outcome | None:
-    """Park the step; what to conclude instead when its children are too deep or too many."""
-    match park(held, wait, house):
-        case Parked.WOKEN:
-            ring_again(held, house)
-        case Parked.REFUSED:
-            message = "The jobs it asks for would be too deep in their line, or too many."
-            if isinstance(program, Agent):
-                return tool_failed(program, message)
-            return Broke(GiveUp(as_json(ErrorClass.LIMIT, message), ErrorClass.LIMIT))
-        case None:
-            log.info("claim was taken over", job=str(held.job_id), step=held.seq)
-    return None
-
-
-def conclude_broken(
-    held: Claim, program: Program, verdict: Decided, event: dict[str, Any], house: House
-) -> Acted | None:
-    """Try again later, or end the job; a failed call that the model is told of is a done step."""
-    match verdict:
-        case Retry(delay_s, error):
-            try_again(held, house, delay_s, error)
-        case GiveUp(error, reason):
-            give_up(held, blame(error, reason, held, program, house), reason, event, house)
-        case TellModel(message):
-            # Only an agent's tool is ever told of, and an agent's tool step joins its siblings.
-            return tool_failed(program, message)  # type: ignore[arg-type]
-        case _:
-            assert_never(verdict)
-    return None
-
-
-def give_up(
-    held: Claim, error: dict[str, Any], reason: ErrorClass, event: dict[str, Any], house: House
-) -> None:
-    """End the job here; what it has done so far is kept."""
-    ending = Ending(JobStatus.FAILED, error=error, reason=reason.value)
-    told = event | {"error": error}
-    settle(held, Settlement(StepState.FAILED, told, error=error, ending=ending), house)
-
-
-def rides_along(plan: tuple[Plan, ...], program: Program, spent_ms: float, house: House) -> bool:
-    """Whether the only next step goes on in this Celery task."""
-    if len(plan) != 1 or plan[0].approval is not None or not house.may_claim.is_set():
-        return False
-    (only,) = plan
-    return (
-        only.work is house.work
-        and house.pace.has_time_for(only.name, spent_ms)
-        and may_ride(only, program)
-    )
 
 
 def give_up_overdue(running: Running, house: House) -> None:

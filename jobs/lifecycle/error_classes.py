@@ -12,6 +12,7 @@
     in_doubt          it may have happened, and must not happen twice
     unanswered        nobody answered in time, and there was no default
     changed           the code it was begun with is gone, and a person would not go on with the new
+    guarded           a guard did not let it pass, or a person whom it had asked
     timeout           it took longer than it may
     limit             the job used up what it may use
     forbidden         it may not be done by a job that came to be as this one did
@@ -52,6 +53,7 @@ class ErrorClass(StrEnum):
     UNANSWERED = "unanswered"
     DENIED = "denied"
     CHANGED = "changed"
+    GUARDED = "guarded"
     TIMEOUT = "timeout"
     LIMIT = "limit"
     FORBIDDEN = "forbidden"

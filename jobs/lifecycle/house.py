@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 from broker.gates import Gates
@@ -52,6 +53,8 @@ class House:
     watch: Watch = field(default_factory=Watch)
     # The calls that are on their way through a gate.
     passages: dict[CallKey, Passage] = field(default_factory=dict)
+    # What guards have said of the steps that are being run, until it is written with them.
+    spoken: dict[CallKey, list[dict[str, Any]]] = field(default_factory=dict)
     # Set while this incarnation is believed; cleared when it cannot beat, or is leaving.
     may_claim: Event = field(default_factory=Event)
     # Set when a claim or commit got no answer, so that nobody knows what this incarnation holds.

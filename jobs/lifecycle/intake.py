@@ -30,7 +30,8 @@ from jobs.lifecycle.admission import WELCOME_LATE_S as LATE_S
 from jobs.lifecycle.admission import Asked, Code, Refuse
 from jobs.lifecycle.budgeting import check_budget, open_accounts
 from jobs.lifecycle.desk import Desk
-from store import jobs, load, refusals
+from jobs.lifecycle.guard_rounds import take_in
+from store import guard_verdicts, jobs, load, refusals
 from store.budgets import Caps
 from store.errors import NotFound
 from store.jobs import NewJob
@@ -75,7 +76,7 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
     `OverQuota` say that it has to come back later.
     """
     program = desk.registry.find(submission.agent)
-    asked = check_input(program, submission.input)
+    asked, spoken = check_and_guard(program, submission.input)
     check_model(program, submission.model)
     check_budget(program, submission.budget)
     first_steps = program.first_steps()
@@ -112,6 +113,8 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
             created = jobs.create(tx, new)
             if created is not None:
                 open_accounts(tx, created, program, submission.budget)
+                if spoken:
+                    guard_verdicts.keep_first(tx, tenant_id, new.id, spoken)
         if created is None and new.idempotency_key is not None:
             # Whoever asks again for a job that is there asks for nothing new.
             earlier = jobs.find_by_key(tx, new.idempotency_key)
@@ -178,7 +181,19 @@ def refuse(desk: Desk, new: NewJob, refusal: Refuse | None) -> NoReturn:
     )
 
 
+def check_and_guard(
+    program: Program, given: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The input as it may be taken, and what the agent's guards said. Raises `InvalidInput`."""
+    return take_in(program, check_shape(program, given))
+
+
 def check_input(program: Program, given: dict[str, Any]) -> dict[str, Any]:
+    """The input as it may be taken; raises `InvalidInput`."""
+    return check_and_guard(program, given)[0]
+
+
+def check_shape(program: Program, given: dict[str, Any]) -> dict[str, Any]:
     """The input as JSON that fits the agent; raises `InvalidInput` naming every field at fault."""
     try:
         asked = program.input_type.model_validate(given)

@@ -14,7 +14,7 @@ class Acted:
     """The step is done. `outcome` is for people: success, failed, retried, denied or degraded.
 
     `left_out` says why optional work was left out, where it was; `refused` which call was not made,
-    as the story tells it.
+    as the story tells it; `taints` where texts came from that nobody here wrote.
     """
 
     output: Any
@@ -25,13 +25,15 @@ class Acted:
     ending: Ending | None = None
     left_out: str | None = None
     refused: dict[str, Any] | None = None
+    taints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """The step raised; the verdict says what to do about it."""
+    """The step raised; the verdict says what to do about it. `usage` is what it cost so far."""
 
     verdict: Decided
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

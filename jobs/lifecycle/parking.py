@@ -18,6 +18,8 @@ from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
 from jobs.agent.waiting import Wait as Asked
 from jobs.lifecycle.budgeting import BUDGET_WAIT, caps_of_child
 from jobs.lifecycle.consent import heard
+from jobs.lifecycle.guard_reviews import is_of_guard, usage_kept
+from jobs.lifecycle.guarding import resume_answer
 from jobs.lifecycle.house import House
 from jobs.lifecycle.intake import check_input, earliest
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Park
@@ -93,7 +95,10 @@ def given_up(held: Claim) -> Broke | None:
     kind = ErrorClass.IN_DOUBT if woken.kind is WaitKind.RECONCILE else ErrorClass.CHANGED
     if woken.kind is WaitKind.REVIEW and woken.name == BUDGET_WAIT:
         kind = ErrorClass.BUDGET
-    return Broke(GiveUp(error_json(kind, "A person decided to give it up."), kind))
+    if is_of_guard(woken):
+        kind = ErrorClass.GUARDED
+    given_up = GiveUp(error_json(kind, "A person decided to give it up."), kind)
+    return Broke(given_up, usage_kept(woken))
 
 
 def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
@@ -112,6 +117,10 @@ def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted |
 def _decide(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
     if woken.result["decision"] == "happened":
         return conclude_with(held, program, woken.result.get("result"), house)
+    if is_of_guard(woken) and isinstance(program, Agent):
+        answered = resume_answer(held, woken, program, house)
+        if answered is not None:
+            return answered
     # Again, or continue: with what it had been woken by before it was reviewed, if with anything.
     kept = kept_by(woken)
     return None if kept is None else resume(held, kept, program, house)
@@ -125,7 +134,7 @@ def what_woke(held: Claim) -> Woken | None:
 
 def kept_by(review: Woken) -> Woken | None:
     """What the step had been woken by when it was parked for this review."""
-    if review.fallback is None:
+    if review.fallback is None or "woken" not in review.fallback:
         return None
     told = review.fallback["woken"]
     return Woken(**told | {"kind": WaitKind(told["kind"]), "state": WaitState(told["state"])})

@@ -13,6 +13,8 @@ from jobs.agent.agent import Agent
 from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.errors import Misdeclared
+from jobs.guards.secrets import keep_out
+from jobs.lifecycle.guarding import pass_result, taint_of_children
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted
 from jobs.lifecycle.shelf import JobShelf
@@ -29,11 +31,15 @@ WHY_CHARS = 300
 def conclude_with(held: Claim, program: Program, returned: Any, house: House) -> Acted:
     """The step is done, with this for its result."""
     if isinstance(program, Pipeline):
-        return _conclude_function(held, program, as_json(returned))
-    output = {"outcome": "success", "content": fit(held, returned, house)}
+        acted = _conclude_function(held, program, as_json(returned))
+        return replace(acted, taints=taint_of_children(held, house))
+    passed = pass_result(held, program, as_json(returned), house)
+    output = {"outcome": passed.outcome, "content": fit(held, passed.value, house)} | passed.marks
+    taints = taint_of_children(held, house)
     if held.granted is not None and held.granted.args != held.input["args"]:
         output["edited_args"] = held.granted.args
-    return Acted(output, plan=(program.model_step(),), is_joining=True)
+    plan = (program.model_step(),)
+    return Acted(output, passed.outcome, plan=plan, is_joining=True, taints=taints)
 
 
 def _conclude_function(held: Claim, pipeline: Pipeline, output: Any) -> Acted:
@@ -69,7 +75,8 @@ def left_out(held: Claim, program: Program, why: str) -> Acted:
 
 def tool_failed(agent: Agent, message: str, outcome: str = "failed") -> Acted:
     """A call that did not work, as the model is told."""
-    output = {"outcome": outcome, "content": message[:PREVIEW_CHARS]}
+    content = keep_out(message, agent.all_guards)[:PREVIEW_CHARS]
+    output = {"outcome": outcome, "content": content}
     return Acted(keepable(output), outcome=outcome, plan=(agent.model_step(),), is_joining=True)
 
 

@@ -72,6 +72,7 @@ HINTS = {
     ErrorClass.UNANSWERED: "Replay it to ask again, or give the wait a default.",
     ErrorClass.DENIED: "Replay it to ask again, or have the policy changed.",
     ErrorClass.CHANGED: "Replay it with code that can go on with it, or submit it anew.",
+    ErrorClass.GUARDED: "See which guard spoke, and ask for something it lets pass.",
     ErrorClass.TIMEOUT: "It took longer than it may. Raise the limit, or ask for less.",
     ErrorClass.LIMIT: "The job used up what it may use. Raise the agent's limits, or ask for less.",
     ErrorClass.FORBIDDEN: "Ask for it over a door that its tools are for; a replay is no other.",

@@ -11,6 +11,7 @@ from store.schema.approvals import approvals, audit, audit_chains, decisions
 from store.schema.artifacts import artifact_chunks, artifacts
 from store.schema.budgets import budget_entries, budgets
 from store.schema.ground import SCHEMA, metadata
+from store.schema.guards import guard_verdicts
 from store.schema.jobs import checkpoints, events, jobs, usage
 from store.schema.load import census, load, refusals, tenant_census, turns
 from store.schema.policy import policy_rules
@@ -32,6 +33,7 @@ __all__ = [
     "dead_letters",
     "decisions",
     "events",
+    "guard_verdicts",
     "jobs",
     "load",
     "metadata",

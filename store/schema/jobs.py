@@ -72,6 +72,8 @@ jobs = Table(
     Column("forked_from_seq", Integer),
     # What was left out because it was optional and slow or failing: [{"seq", "name", "why"}].
     Column("degraded", JSONB),
+    # Where the texts came from that it has read and nobody here wrote; it hands them down.
+    Column("tainted_by", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_key"),
     ForeignKeyConstraint(["tenant_id"], ["stepwell.tenants.tenant_id"]),

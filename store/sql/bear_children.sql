@@ -7,7 +7,8 @@ create or replace function stepwell.bear_children(
 ) returns void language sql as $$
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
-    outstanding, next_seq, event_seq, input, deadline_at, parent_job_id, parent_seq, root_id, depth)
+    outstanding, next_seq, event_seq, input, deadline_at, parent_job_id, parent_seq, root_id, depth,
+    tainted_by)
   select p_tenant, (child.value ->> 'id')::uuid, child.value ->> 'agent',
          child.value ->> 'agent_version', parent.model, parent.job_class, 'agent',
          parent.origins_above || parent.origin::text, parent.requester, parent.roles, 'queued',
@@ -15,7 +16,7 @@ create or replace function stepwell.bear_children(
          1, child.value -> 'input',
          least(parent.deadline_at, now() + make_interval(
            secs => (child.value ->> 'deadline_in_s')::double precision)),
-         p_job, p_seq, parent.root_id, parent.depth + 1
+         p_job, p_seq, parent.root_id, parent.depth + 1, parent.tainted_by
     from stepwell.jobs parent, jsonb_array_elements(p_children) child
    where parent.tenant_id = p_tenant and parent.id = p_job;
 

@@ -53,6 +53,10 @@ begin
     perform stepwell.consume_wait(p_tenant, p_job, p_seq, p_epoch);
   end if;
 
+  if p_event ?| array['guards', 'taint'] then
+    p_event := stepwell.keep_verdicts(p_tenant, p_job, p_seq, p_epoch, p_event);
+  end if;
+
   if p_event ? 'degraded' then
     update stepwell.jobs j
        set degraded = coalesce(j.degraded, '[]') || jsonb_build_array(p_event -> 'degraded')

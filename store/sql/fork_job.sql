@@ -39,11 +39,13 @@ begin
 
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
-    outstanding, steps_done, next_seq, event_seq, input, root_id, forked_from, forked_from_seq)
+    outstanding, steps_done, next_seq, event_seq, input, root_id, forked_from, forked_from_seq,
+    tainted_by)
   values (
     p_tenant, p_new, old.agent, coalesce(p_version, old.agent_version), old.model,
     coalesce(p_class, old.job_class), old.origin, old.origins_above, old.requester, old.roles,
-    'queued', v_ready, v_shared, v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first);
+    'queued', v_ready, v_shared, v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first,
+    old.tainted_by);
   insert into stepwell.checkpoints (
     tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input, state, epoch,
     attempts, losses, claimed_at, committed_at, output, error, effect_key, effect_epoch, effect_started_at)

@@ -74,6 +74,9 @@ begin
     perform stepwell.consume_wait(p_tenant, p_job, p_seq, p_epoch);
   end if;
 
+  if p_wait ? 'guards' then
+    perform stepwell.keep_verdicts(p_tenant, p_job, p_seq, p_epoch, p_wait);
+  end if;
   insert into stepwell.waits (
     tenant_id, job_id, seq, n, kind, name, prompt, state, fallback, wake_at)
   values (p_tenant, p_job, p_seq, step.waits, p_wait ->> 'kind', p_wait ->> 'name',

@@ -7,6 +7,8 @@
     mailer    an agent whose calls send mail, with a key and without
     buyer     an agent one of whose calls needs a yes
 
+`parent`, its children and `mailer` have budgets, more than ample, so that the books are kept.
+
 `expect` says what a job has to come to.
 """
 
@@ -32,6 +34,8 @@ from tests.faults.deeds import Task, Value, fold
 DOZE_S = 0.5
 # What a person says to every question of these programs.
 ANSWER = "yes"
+# More than any of these jobs uses: their budgets are there for the books to be checked.
+AMPLE = 1_000
 
 
 def payload_of(token: str) -> Value:
@@ -82,11 +86,14 @@ def steps_of(names: tuple[str, ...]) -> list[Any]:
 
 
 chain = Pipeline(name="chain", steps=steps_of(CHAIN), input_type=Task)
-child = Pipeline(name="child", steps=steps_of(CHILD), input_type=Task)
+child = Pipeline(
+    name="child", steps=steps_of(CHILD), input_type=Task, limits=Limits(steps_max=AMPLE)
+)
 parent = Pipeline(
     name="parent",
     steps=[deeds.begin, delegate, merge, *steps_of(AFTER_MERGE)],
     input_type=Task,
+    limits=Limits(steps_max=AMPLE, tree_steps_max=AMPLE),
 )
 patient = Pipeline(
     name="patient",
@@ -159,7 +166,7 @@ mailer = Agent(
     instructions="Follow the script.",
     tools=(deeds.look, deeds.post, deeds.mail_keyed, deeds.mail_once),
     input_type=Task,
-    limits=Limits(failed_tools_max=0),
+    limits=Limits(failed_tools_max=0, steps_max=AMPLE, tokens_max=1_000 * AMPLE),
 )
 
 

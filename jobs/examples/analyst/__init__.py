@@ -4,6 +4,7 @@
     tables      profile_table and run_sql, on a confined DuckDB
     charts      draw_chart, which `drawing` and `lines` draw
     report      write_report
+    grounds     what its figures are held against
     mail        send_email
     planner     the model that needs no key; `planning` holds its thoughts
 
@@ -17,10 +18,13 @@ from pydantic_ai.models import Model
 
 from jobs.agent.agent import Agent, Limits
 from jobs.examples.analyst.charts import draw_chart
+from jobs.examples.analyst.grounds import recorded
 from jobs.examples.analyst.mail import send_email
 from jobs.examples.analyst.report import write_report
 from jobs.examples.analyst.request import Analysis, Request
 from jobs.examples.analyst.tables import profile_table, run_sql
+from jobs.guards.grounding import Grounding
+from jobs.guards.recipients import Recipients
 
 INSTRUCTIONS = """\
 You are a careful data analyst. You are given a question (`ask`) about one table that is already
@@ -65,6 +69,23 @@ analyst = Agent(
     tools=[profile_table, run_sql, draw_chart, write_report, send_email],
     input_type=Request,
     output_type=Analysis,
+    guards=[
+        Recipients({"send_email": ("to",)}),
+        Grounding(
+            {
+                "write_report": (
+                    "title",
+                    "headline",
+                    "summary",
+                    "sections.heading",
+                    "sections.text",
+                    "notes",
+                ),
+                "output": ("title", "headline", "findings"),
+            },
+            recorded=recorded,
+        ),
+    ],
     limits=Limits(model_steps_max=30, tool_calls_per_turn_max=24, failed_tools_max=16),
     offline=_offline,
 )

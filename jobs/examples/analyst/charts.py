@@ -16,7 +16,16 @@ TITLE_CHARS_MAX = 160
 NOTE_CHARS_MAX = 200
 
 
-@tool(effect="write", idempotency="safe", work="computes", timeout_s=60, policy=ALLOW)
+# It writes into the artifacts of its own job and nowhere else, whatever the arguments are.
+@tool(
+    effect="write",
+    idempotency="safe",
+    work="computes",
+    timeout_s=60,
+    policy=ALLOW,
+    trusted=False,
+    under_taint="allow",
+)
 def draw_chart(
     ctx: ToolContext,
     query: str,

@@ -44,6 +44,7 @@ from jobs.examples.analyst.planning.question import Focus, read_question
 from jobs.examples.analyst.planning.sentences import Answer, Drawing
 from jobs.examples.analyst.shapes import Chart, QueryResult, Receipt, Report, TableProfile
 from jobs.examples.analyst.wording import plain, spoken
+from jobs.guards.trust import unmark
 
 FINDINGS_MAX = 8
 FIGURES_MAX = 4
@@ -81,7 +82,7 @@ def read_desk(messages: Sequence[ModelMessage], offered: set[str]) -> Desk:
             if isinstance(part, ToolCallPart):
                 called.add(part.tool_call_id)
             elif isinstance(part, ToolReturnPart):
-                returned[part.tool_call_id] = part.content
+                returned[part.tool_call_id] = unmark(part.content)
             elif isinstance(part, UserPromptPart) and isinstance(message, ModelRequest):
                 ask, email = _read_prompt(part) if not ask else (ask, email)
     return Desk(ask, email, offered, called, returned)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from jobs.agent.tool import ToolContext, ToolFailed, tool
 from jobs.examples.analyst.charts import load_chart, load_result
+from jobs.examples.analyst.grounds import ground_report
 from jobs.examples.analyst.shapes import Chart, QueryResult, Report, TableProfile
 from jobs.examples.analyst.wording import (
     EMPTY,
@@ -104,9 +105,22 @@ class Contents(BaseModel):
     queries: list[ShownQuery]
     notes: list[str]
     source: str
+    # How many figures its sentences state, and those of them that no query result has.
+    figures_said: int = 0
+    figures_missing: list[str] = []
+    confidence: float | None = None
 
 
-@tool(effect="write", idempotency="safe", work="computes", timeout_s=60, policy=ALLOW)
+# It writes into the artifacts of its own job and nowhere else, whatever the arguments are.
+@tool(
+    effect="write",
+    idempotency="safe",
+    work="computes",
+    timeout_s=60,
+    policy=ALLOW,
+    trusted=False,
+    under_taint="allow",
+)
 def write_report(
     ctx: ToolContext,
     title: str,
@@ -140,6 +154,7 @@ def write_report(
         subject=plain(contents.title, SUBJECT_CHARS_MAX),
         charts=[chart.chart for chart in charts],
         queries=[query.query for query in contents.queries],
+        confidence=contents.confidence,
     )
 
 
@@ -158,6 +173,8 @@ def compose(
     in_order = dict.fromkeys([section.query for section in sections] + asked)
     shown = [_shown_section(ctx, section, results[section.query]) for section in sections]
     source, known = _data_notes(ctx)
+    said = [title, headline, *summary, *(part for s in sections for part in (s.heading, s.text))]
+    grounded = ground_report(ctx, [*said, *notes])
     return Contents(
         title=plain(title, 200),
         headline=plain(headline, 600),
@@ -167,6 +184,9 @@ def compose(
         queries=[_shown_query(query, results[query]) for query in in_order],
         notes=[plain(note, 600) for note in [*notes, *known]],
         source=source,
+        figures_said=grounded.numbers,
+        figures_missing=[plain(figure) for figure in grounded.missing],
+        confidence=grounded.share,
     )
 
 
@@ -304,7 +324,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["wrapped"] = _wrapped
+    environment.filters["grounded"] = _grounded
     return environment
+
+
+def _grounded(report: Contents) -> str:
+    """How many of the figures in its sentences were found again, and which were not."""
+    if not report.figures_said:
+        return "Its sentences state no figures."
+    share = f"{report.confidence or 0:.0%}"
+    told = f"{share} of the {report.figures_said:,} figures in its sentences stand in a result"
+    missing = ", ".join(report.figures_missing)
+    return f"{told}; not found: {missing}." if missing else f"{told}."
 
 
 def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:

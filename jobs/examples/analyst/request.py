@@ -57,4 +57,10 @@ class Analysis(BaseModel):
     mailed_to: list[str] = Field(
         default_factory=list, description="The addresses send_email reported, else empty."
     )
+    confidence: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Leave out: it is the share of the figures that stand in a query result.",
+    )
     rows: int = Field(default=0, ge=0, description="How many rows the table has.")

@@ -82,6 +82,10 @@ class Report(BaseModel):
     subject: str
     charts: list[str]
     queries: list[str]
+    confidence: float | None = Field(
+        default=None,
+        description="The share of the figures in its sentences that stand in a query result.",
+    )
 
 
 class Receipt(BaseModel):

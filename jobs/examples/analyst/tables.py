@@ -41,7 +41,7 @@ NUMERIC_TYPES = ("DECIMAL", "DOUBLE", "FLOAT")
 log = structlog.get_logger()
 
 
-@tool(effect="read", idempotency="safe", work="computes", timeout_s=600)
+@tool(effect="read", idempotency="safe", work="computes", timeout_s=600, trusted=False)
 def profile_table(ctx: ToolContext) -> TableProfile:
     """Read the uploaded file and describe its columns: types, ranges, gaps, commonest values."""
     ctx.progress("reading the file")
@@ -66,7 +66,7 @@ def profile_table(ctx: ToolContext) -> TableProfile:
     return described
 
 
-@tool(effect="read", idempotency="safe", work="computes", timeout_s=600)
+@tool(effect="read", idempotency="safe", work="computes", timeout_s=600, trusted=False)
 def run_sql(ctx: ToolContext, sql: str, title: str) -> QueryResult:
     """Run one reading SQL statement (DuckDB dialect) on the table `data` and keep its result.
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from jobs.lifecycle.budgeting import raise_budget
-from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.asked import TheCaller, TheDesk, TheTenant
 from jobs.web.refusals import Unfit
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_budgets import Account, BudgetRaise
@@ -16,8 +16,6 @@ from store import jobs as stored
 from store.states import BudgetScope
 
 router = APIRouter(tags=["budgets"])
-
-BY_API = "api"
 
 
 @router.get("/budget", summary="What the tenant may use, altogether and today")
@@ -41,14 +39,14 @@ def read_budget(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Page[Accou
     "/jobs/{job_id}/budget/raise", responses={404: {}, 422: {}}, summary="Allow a job more"
 )
 def raise_jobs_budget(
-    job_id: UUID, asked: BudgetRaise, desk: TheDesk, tenant_id: TheTenant
+    job_id: UUID, asked: BudgetRaise, desk: TheDesk, caller: TheCaller
 ) -> Page[Account]:
     """A step that waits for budget goes on; a failed job may be replayed with the higher cap."""
     amounts = asked.amounts()
     if not amounts:
         raise Unfit("Say by how much: usd, tokens, steps or seconds.")
     scope = BudgetScope.TREE if asked.tree else BudgetScope.JOB
-    with desk.doors.as_tenant(tenant_id) as tx:
-        raise_budget(tx, stored.read(tx, job_id), scope, amounts, by_whom=BY_API)
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        raise_budget(tx, stored.read(tx, job_id), scope, amounts, by_whom=caller.requester)
         found = budgets.list_of_job(tx, job_id)
     return Page(data=[Account.of(each) for each in found], has_more=False)

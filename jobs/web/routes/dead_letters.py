@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Response
 from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
 from jobs.web.copying import check_may_copy, check_may_copy_all
 from jobs.web.refusals import Closed, NotSettled
-from jobs.web.routes.questions import BY_API
 from jobs.web.shapes import Job, Page
 from jobs.web.shapes_of_letters import BulkReplayRequest, DeadLetter, Planned, ReplayRequest
 from store import jobs as stored
@@ -62,7 +61,7 @@ def replay_dead_letters(wanted: BulkReplayRequest, desk: TheDesk, caller: TheCal
             ),
             versions={name: each.version for name, each in desk.registry.agents.items()},
             per_s=wanted.per_s,
-            by=BY_API,
+            by=caller.requester,
             limit=wanted.limit,
         )
     return Planned(planned=planned, takes_s=max(0, planned - 1) / wanted.per_s)
@@ -97,7 +96,12 @@ def replay_dead_letter(
         program = desk.registry.find(letters.read(tx, job_id).agent)
         check_may_copy(caller, stored.read(tx, job_id))
         became, new_id = letters.replay(
-            tx, tenant_id, job_id, version=program.version, job_class=job_class, by=BY_API
+            tx,
+            tenant_id,
+            job_id,
+            version=program.version,
+            job_class=job_class,
+            by=caller.requester,
         )
         if became is Replayed.CLOSED:
             raise Closed(_how_it_was_closed(letters.read(tx, job_id)))
@@ -117,9 +121,9 @@ def replay_dead_letter(
     responses={404: {}, 409: {}},
     summary="Close a dead letter: nobody will replay it",
 )
-def discard_dead_letter(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> DeadLetter:
-    with desk.doors.as_tenant(tenant_id) as tx:
-        letter = letters.discard(tx, job_id, by=BY_API)
+def discard_dead_letter(job_id: UUID, desk: TheDesk, caller: TheCaller) -> DeadLetter:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        letter = letters.discard(tx, job_id, by=caller.requester)
     if letter.state is LetterState.REPLAYED:
         raise Closed(_how_it_was_closed(letter))
     return DeadLetter.of(letter)

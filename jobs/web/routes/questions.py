@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 
 from jobs.web.answers import read_answer
-from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.asked import TheCaller, TheDesk, TheTenant
 from jobs.web.refusals import Closed
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_waits import NUMBER_MAX, AnswerRequest, Wait
@@ -24,9 +24,6 @@ from store.states import QUESTIONS, WaitState
 from store.waits import Answered
 
 router = APIRouter(tags=["waiting"])
-
-# Who decided, until people have names here.
-BY_API = "api"
 
 
 @router.get("/questions", responses={404: {}}, summary="What people are asked now, oldest first")
@@ -58,16 +55,17 @@ def answer_question(
     seq: Annotated[int, Path(ge=1, le=NUMBER_MAX)],
     given: AnswerRequest,
     desk: TheDesk,
-    tenant_id: TheTenant,
+    caller: TheCaller,
 ) -> Wait:
     """The step goes on with the answer as its result, or does what was decided."""
+    tenant_id, by = caller.tenant_id, caller.requester
     with desk.doors.as_tenant(tenant_id) as tx:
         agent = stored.read(tx, job_id).agent
         asked = _find(waits.list_of(tx, job_id), job_id, seq, given.n)
         became = Answered.CLOSED
         if asked.state is WaitState.PENDING:
             said = read_answer(asked, given)
-            became = waits.answer(tx, tenant_id, job_id, seq, given.n, said, by=BY_API)
+            became = waits.answer(tx, tenant_id, job_id, seq, given.n, said, by=by)
         found = waits.list_of(tx, job_id)
     if became is not Answered.ANSWERED:
         raise Closed(_how_it_was_closed(found, seq, given.n))

@@ -36,6 +36,16 @@ def test_a_step_is_told_when_it_is_done() -> None:
     assert story.settled_count == 1
 
 
+def test_what_guards_said_of_a_step_is_told_with_it() -> None:
+    said = [
+        {"stage": "tool.result", "guard": "secrets", "verdict": "replace", "reason": "x"},
+        {"stage": "tool.args", "guard": "links", "verdict": "replace"},
+        {"stage": "tool.args", "guard": "links", "verdict": "replace"},
+    ]
+    _, sentences = told(event("step.completed", seq=2, name="tool.x", ms=250.0, guards=said))
+    assert sentences == ["✓   2  tool.x  250 ms  guards: secrets replace, links replace"]
+
+
 def test_a_step_nobody_saw_start_is_told_all_the_same() -> None:
     _, sentences = told(event("step.completed", seq=2, name="step.p.two", ms=1500.0))
     assert sentences == ["✓   2  step.p.two  1.5 s"]

@@ -16,15 +16,13 @@ from broker.settings import BrokerSettings
 from jobs.agent.registry import Registry
 from jobs.agent.tool import tool
 from jobs.errors import Refused
-from jobs.lifecycle.deciding import decide
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
-from store import approvals
-from store.approvals import Became, Said
+from store.approvals import Became
 from store.rows import ApprovalRow
 from store.states import ApprovalState, Decision, JobStatus, StepState, Tier
 from tests.approving import clerk, refund
-from tests.asking import FINANCE, NOBODY, REQUESTER, Asker
+from tests.asking import FINANCE, REQUESTER, Asker, say
 from tests.conftest import Database
 from tests.housing import Household, lose_worker, pending, replay, tool_steps
 from tests.housing import decide as decide_question
@@ -67,33 +65,6 @@ def asker(viewer: Viewer) -> Asker:
 def submit(household: Household, *calls: tuple[str, Any]) -> UUID:
     """A job that the requester asks for, whose first turn are these calls."""
     return household.viewer.submit("clerk", as_input(list(calls)), requester=REQUESTER)
-
-
-def say(
-    household: Household,
-    job_id: UUID,
-    decision: Decision = Decision.APPROVE,
-    *,
-    by: str = REQUESTER,
-    roles: frozenset[str] = NOBODY,
-    args: Any = None,
-    **said: Any,
-) -> Became:
-    """Decide about the one call of the job that waits now, as it is shown."""
-    viewer = household.viewer
-    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
-        (asked,) = approvals.list_pending(tx, job_id=job_id)
-        return decide(
-            tx,
-            viewer.desk.registry,
-            viewer.tenant_id,
-            asked,
-            asked.args_sha256,
-            Said(decision, **said),
-            args=args,
-            by=by,
-            roles=roles,
-        )
 
 
 def lines(ledger: Path, begins: str = "refund") -> list[str]:

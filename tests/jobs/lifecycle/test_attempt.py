@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy import text
 
 from jobs.lifecycle import attempt as engine
-from jobs.lifecycle.attempt import LOSSES_MAX, attempt, claim, settle
+from jobs.lifecycle import concluding
+from jobs.lifecycle.attempt import LOSSES_MAX, attempt, claim
+from jobs.lifecycle.settling import settle
 from jobs.lifecycle.shelf import JobShelf
 from store import jobs, usage
 from store.rows import CheckpointRow
@@ -410,7 +412,7 @@ def test_what_the_engine_itself_stumbles_over_ends_the_job(
         raise AttributeError("a bug of ours")
 
     job_id = household.viewer.submit("walk", {})
-    monkeypatch.setattr(engine, "rides_along", stumble)
+    monkeypatch.setattr(concluding, "rides_along", stumble)
     with pytest.raises(AttributeError):
         attempt(household.viewer.tenant_id, job_id, 1, household.house)
     job = household.viewer.job(job_id)

@@ -64,7 +64,7 @@ def test_a_replay_goes_on_from_the_failed_step(served: Served, http: httpx.Clien
     assert (second.state, second.effect_key) == (StepState.READY, f"{job_id}:2")
     letter = http.get(f"/v1/dead-letters/{job_id}").json()
     assert (letter["state"], letter["replayed_as"]) == ("replayed", made["id"])
-    assert letter["decided_by"] == "api"
+    assert letter["decided_by"] == "operator"
     assert letter["links"]["replayed_as"] == f"/v1/jobs/{made['id']}"
     assert "replay" not in letter["links"]
     assert http.get(f"/v1/jobs/{job_id}").json()["status"] == "failed"

@@ -82,7 +82,11 @@ def test_an_answer_is_what_the_step_goes_on_with(
     told = answer(http, job_id, **said)
     closed = told.json()
     assert told.status_code == 200, closed
-    assert (closed["state"], closed["result"], closed["decided_by"]) == ("answered", kept, "api")
+    assert (closed["state"], closed["result"], closed["decided_by"]) == (
+        "answered",
+        kept,
+        "operator",
+    )
     assert closed["closed_at"] is not None
     assert "answer" not in closed["links"]
     assert http.get("/v1/questions").json()["data"] == []
