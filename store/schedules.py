@@ -17,10 +17,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, delete, func, select, text, update
 from uuid_utils.compat import uuid7
 
+from store.budgets import Caps
 from store.errors import NotFound
 from store.jsonb import write_json
 from store.schema import schedules, ticks
-from store.states import CatchUp, JobClass, Overlap, TickState
+from store.states import BudgetScope, CatchUp, JobClass, Overlap, TickState
 from store.transitions import Plan, plans_as_json
 
 _OF_THIS_TENANT = schedules.c.tenant_id == text("current_setting('stepwell.tenant_id')::uuid")
@@ -140,10 +141,24 @@ class Moved(StrEnum):
 
 
 def begins_as_json(
-    version: str, steps: tuple[Plan, ...], deadline_s: float | None
+    version: str,
+    steps: tuple[Plan, ...],
+    deadline_s: float | None,
+    budget: Mapping[BudgetScope, Caps],
 ) -> dict[str, Any]:
-    """What a new job of an agent begins with, as workers tell it and schedules keep it."""
-    return {"version": version, "steps": plans_as_json(steps), "deadline_s": deadline_s}
+    """What a new job of an agent begins with, as workers tell it and schedules keep it.
+
+    `budget` is what the job, and the line of jobs it begins, may use.
+    """
+    return {
+        "version": version,
+        "steps": plans_as_json(steps),
+        "deadline_s": deadline_s,
+        "budget": {
+            scope.value: {unit.value: f"{cap:f}" for unit, cap in caps.items()}
+            for scope, caps in budget.items()
+        },
+    }
 
 
 # --- by tenants -----------------------------------------------------------------------------------

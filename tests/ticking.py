@@ -50,7 +50,7 @@ class Clockwork:
                 agent="test",
                 input={"ask": "again"},
                 job_class=JobClass.BATCH,
-                begins=begins_as_json("1", (MODEL,), None),
+                begins=begins_as_json("1", (MODEL,), None, {}),
                 starts_at=now,
                 next_tick_at=now,
                 next_at=now,

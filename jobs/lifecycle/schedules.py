@@ -25,6 +25,7 @@ from store import schedules
 from store.doors import Doors
 from store.errors import NotFound
 from store.schedules import NewSchedule, ScheduleRow, begins_as_json
+from store.states import BudgetScope
 
 NAME_CHARS_MAX = 200
 EVERY_S_MAX = 366 * 86_400
@@ -180,7 +181,8 @@ def bad(field: str, message: str) -> BadSchedule:
 
 def begins_of(program: Program) -> dict[str, Any]:
     """What a new job of this agent or pipeline begins with."""
-    return begins_as_json(program.version, program.first_steps(), program.deadline_s)
+    budget = {scope: program.limits.caps(scope) for scope in (BudgetScope.JOB, BudgetScope.TREE)}
+    return begins_as_json(program.version, program.first_steps(), program.deadline_s, budget)
 
 
 def begins_of_all(registry: Registry) -> dict[str, Any]:

@@ -36,7 +36,7 @@ schedules = Table(
     Column("job_class", JOB_CLASS, nullable=False),
     Column("model", Text),
     Column("deadline_s", Double),
-    # What a job of the agent begins with, as last told: {"version", "steps", "deadline_s"}.
+    # What a job of the agent begins with, as last told: version, steps, deadline_s and budget.
     Column("begins", JSONB, nullable=False),
     # Whose wish it is: what its jobs take over, and the doors that its maker came through.
     Column("requester", Text),

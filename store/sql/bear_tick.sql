@@ -1,7 +1,8 @@
 -- bear_tick: put down the job of a tick that waits to be fired, with its first steps.
 --
 -- What a job of the agent begins with is what the newest live worker says that serves it, or else what was
--- said last; the job then waits for a worker as any other. It was asked for by whoever made the schedule,
+-- said last; the job then waits for a worker as any other. Its budget, and that of the line it begins, are
+-- a part of this: without a row for it, nothing would ever stop the job. It was asked for by whoever made the schedule,
 -- through the clock. Its key is the tick, so the same tick is never a second job. The caller holds the
 -- schedule.
 create or replace function stepwell.bear_tick(
@@ -36,6 +37,9 @@ begin
     select p_tenant, p_job, step.n, step.value ->> 'kind', step.value ->> 'name', schedule.job_class,
            step.value ->> 'work', step.value -> 'input', 'ready'
       from jsonb_array_elements(v_begins -> 'steps') with ordinality as step (value, n);
+    insert into stepwell.budgets (tenant_id, owner_id, scope, unit, job_id, cap)
+    select p_tenant, p_job, scope.key, cap.key, p_job, cap.value::numeric
+      from jsonb_each(v_begins -> 'budget') as scope, jsonb_each_text(scope.value) as cap;
     insert into stepwell.events (tenant_id, job_id, id, type, data)
     values (p_tenant, p_job, 1, 'job.queued', jsonb_build_object(
       'agent', schedule.agent, 'class', schedule.job_class, 'schedule', schedule.name,

@@ -15,11 +15,14 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from broker.settings import BrokerSettings
+from jobs.agent.diary import ScheduleWish
 from jobs.agent.estimate import estimate_call
 from jobs.errors import InvalidInput, Refused
+from jobs.lifecycle import schedules
 from jobs.lifecycle.admission import Lines
 from jobs.lifecycle.budgeting import raise_budget
 from jobs.lifecycle.desk import Desk
+from jobs.lifecycle.schedules import Maker
 from jobs.settings import Settings
 from store import jobs
 from store.budgets import Caps
@@ -31,6 +34,7 @@ from tests.conftest import Database
 from tests.housing import Household, decide, lose_worker, pending, replay
 from tests.processes import PROGRAMS, Viewer
 from tests.programs import as_input
+from tests.ticking import Clockwork
 
 BUDGETED = f"{PROGRAMS},tests.budgeted"
 # A turn with one call, and the answer: three steps.
@@ -291,3 +295,32 @@ def test_children_live_on_what_is_lent_and_give_back_the_rest(
     assert books.account(fed.id, USD).spent == 2 * PRICE
     assert books.standing(job_id, USD) == (0, 0, 2 * PRICE)
     assert books.standing(job_id, STEPS, TREE) == (0, 0, 3 + 3)
+
+
+# --- by a schedule --------------------------------------------------------------------------------
+
+
+def fire(viewer: Viewer, agent: str, asked: dict[str, Any]) -> UUID:
+    """The job of the first tick of a schedule of this agent."""
+    doors, registry, tenant_id = viewer.desk.doors, viewer.desk.registry, viewer.tenant_id
+    wish = ScheduleWish("hourly", agent, asked, every_s=3600)
+    row = schedules.make(doors, registry, tenant_id, wish, Maker("ann"), count_max=5)
+    clockwork = Clockwork(doors, tenant_id)
+    clockwork.pass_by(row.id, 3600)
+    clockwork.tick()
+    (job_id,) = clockwork.job_ids(row.id)
+    return job_id
+
+
+def test_the_job_of_a_tick_has_the_caps_of_its_agent_and_those_of_its_line(
+    viewer: Viewer, books: Bookkeeper
+) -> None:
+    job_id = fire(viewer, "parent", {"waits": []})
+    assert books.account(job_id, USD).cap == Decimal("0.30")
+    assert books.account(job_id, STEPS, TREE).cap == 20
+
+
+def test_the_job_of_a_tick_is_stopped_at_its_cap(household: Household, books: Bookkeeper) -> None:
+    job_id = fire(household.viewer, "two_steps", THREE_STEPS)
+    gave_up(household.run(job_id))
+    assert books.standing(job_id, STEPS) == (0, 0, 2)
