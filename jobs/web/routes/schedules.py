@@ -30,7 +30,7 @@ def create_schedule(
         desk.registry,
         caller.tenant_id,
         asked.as_wish(),
-        Maker(caller.requester, tuple(sorted(caller.roles))),
+        Maker(caller.requester, tuple(sorted(caller.roles)), origins=(caller.origin,)),
         count_max=desk.settings.schedules_max,
     )
     response.headers["Location"] = f"/v1/schedules/{row.id}"

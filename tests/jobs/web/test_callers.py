@@ -27,6 +27,7 @@ from tests.conftest import Database
 from tests.jobs.serving import TOKEN, Served, serve
 
 ECHO = {"agent": "echo", "input": {}}
+NIGHTLY = ECHO | {"name": "nightly", "cron": "30 3 * * *"}
 HASH = "a" * 64
 
 
@@ -144,6 +145,27 @@ def test_a_body_that_says_how_it_came_to_be_is_refused(town: Town, claimed: dict
         assert answer.status_code == 422, answer.text
         assert [each["loc"][-1] for each in answer.json()["errors"]] == list(claimed)
     assert town.served.row_counts()["jobs"] == 1
+
+
+# --- schedules ------------------------------------------------------------------------------------
+
+
+def make_schedule(town: Town, who: str) -> str:
+    """Let one of them make a schedule; returns its path."""
+    answer = town.ask(who, "POST", "/schedules", json=NIGHTLY)
+    assert answer.status_code == 201, answer.text
+    return f"/schedules/{answer.json()['id']}"
+
+
+@pytest.mark.parametrize(("who", "door"), [("ann", "chat"), ("ann's hook", "webhook")])
+def test_the_door_that_a_schedule_came_through_stands_above_its_jobs(
+    town: Town, who: str, door: str
+) -> None:
+    ran = town.ask(who, "POST", f"{make_schedule(town, who)}/run").json()
+    job = town.ask(who, "GET", f"/jobs/{ran['job_id']}").json()
+    assert (job["origin"], job["origins_above"]) == ("schedule", [door])
+    held = town.served.hand.take(UUID(job["id"]))
+    assert held.invocation.origins == {Origin.SCHEDULE, Origin(door)}, "which tools may forbid"
 
 
 # --- copies ---------------------------------------------------------------------------------------
