@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.web.settings import WebSettings
 from store.errors import NotReady
 from store.rows import JobRow
+from store.schedules import ScheduleRow
 from store.states import Origin
 
 OPERATOR = "operator"
@@ -62,6 +63,11 @@ class Caller:
         is_theirs = job.requester == self.requester and self.roles >= {*job.roles}
         came_by = [*job.origins_above, job.origin][0]
         return self.is_operator or (is_theirs and came_by == self.origin)
+
+    def may_steer(self, row: ScheduleRow) -> bool:
+        """Whether they may say when the schedule runs: it is theirs, with no role they have not."""
+        is_theirs = row.requester == self.requester and self.roles >= {*row.roles}
+        return self.is_operator or is_theirs
 
 
 class Entry(BaseModel):

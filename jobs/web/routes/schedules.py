@@ -13,6 +13,7 @@ from jobs.lifecycle.schedules import Maker
 from jobs.web.asked import TheCaller, TheDesk, TheTenant, Words
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_schedules import Schedule, ScheduleRequest, Tick
+from jobs.web.steering import check_may_steer
 from store import schedules
 
 router = APIRouter(tags=["schedules"])
@@ -77,32 +78,41 @@ def list_ticks(
     return Page(data=[Tick.of(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-@router.post("/schedules/{schedule_id}/pause", responses={404: {}}, summary="Fire nothing more")
-def pause_schedule(schedule_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Schedule:
+@router.post(
+    "/schedules/{schedule_id}/pause", responses={403: {}, 404: {}}, summary="Fire nothing more"
+)
+def pause_schedule(schedule_id: UUID, desk: TheDesk, caller: TheCaller) -> Schedule:
     """Jobs that were made go on. What comes in the pause is not missed; it never was a tick."""
-    with desk.doors.as_tenant(tenant_id) as tx:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        check_may_steer(caller, schedules.read(tx, schedule_id))
         return Schedule.of(schedules.pause(tx, schedule_id))
 
 
-@router.post("/schedules/{schedule_id}/resume", responses={404: {}}, summary="Go on")
-def resume_schedule(schedule_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Schedule:
-    return Schedule.of(made.resume(desk.doors, tenant_id, schedule_id))
+@router.post("/schedules/{schedule_id}/resume", responses={403: {}, 404: {}}, summary="Go on")
+def resume_schedule(schedule_id: UUID, desk: TheDesk, caller: TheCaller) -> Schedule:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        check_may_steer(caller, schedules.read(tx, schedule_id))
+    return Schedule.of(made.resume(desk.doors, caller.tenant_id, schedule_id))
 
 
 @router.post(
     "/schedules/{schedule_id}/run",
     status_code=202,
-    responses={404: {}},
+    responses={403: {}, 404: {}},
     summary="A run now, outside of the rhythm",
 )
-def run_schedule(schedule_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Tick:
+def run_schedule(schedule_id: UUID, desk: TheDesk, caller: TheCaller) -> Tick:
     """It makes a job, unless the schedule says otherwise of jobs that overlap."""
-    with desk.doors.as_tenant(tenant_id) as tx:
-        return Tick.of(schedules.run_now(tx, tenant_id, schedule_id))
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        check_may_steer(caller, schedules.read(tx, schedule_id))
+        return Tick.of(schedules.run_now(tx, caller.tenant_id, schedule_id))
 
 
-@router.delete("/schedules/{schedule_id}", responses={404: {}}, summary="Forget a schedule")
-def delete_schedule(schedule_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Schedule:
+@router.delete(
+    "/schedules/{schedule_id}", responses={403: {}, 404: {}}, summary="Forget a schedule"
+)
+def delete_schedule(schedule_id: UUID, desk: TheDesk, caller: TheCaller) -> Schedule:
     """Its jobs stay and go on. Returns what it was."""
-    with desk.doors.as_tenant(tenant_id) as tx:
+    with desk.doors.as_tenant(caller.tenant_id) as tx:
+        check_may_steer(caller, schedules.read(tx, schedule_id))
         return Schedule.of(schedules.remove(tx, schedule_id))

@@ -168,6 +168,36 @@ def test_the_door_that_a_schedule_came_through_stands_above_its_jobs(
     assert held.invocation.origins == {Origin.SCHEDULE, Origin(door)}, "which tools may forbid"
 
 
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ("ann", 200),
+        ("ann's hook", 200),
+        ("operator", 200),
+        ("olga", 200),
+        ("bob", 403),
+        ("ann, lately", 403),
+        ("eve", 404),
+    ],
+)
+def test_a_schedule_is_steered_by_whoever_made_it_and_by_operators(
+    town: Town, who: str, status: int
+) -> None:
+    here = make_schedule(town, "ann")
+    before = town.ask("ann", "GET", here).json()
+    for verb in ("pause", "resume", "run"):
+        answer = town.ask(who, "POST", f"{here}/{verb}")
+        expected = 202 if (verb, status) == ("run", 200) else status
+        assert answer.status_code == expected, answer.text
+        if status == 403:
+            assert answer.json()["code"] == "not-yours"
+    if status != 200:
+        assert town.ask("ann", "GET", here).json() == before
+        assert town.served.row_counts()["jobs"] == 0
+    assert town.ask(who, "DELETE", here).status_code == status
+    assert town.ask("ann", "GET", here).status_code == (404 if status == 200 else 200)
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 
