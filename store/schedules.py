@@ -59,6 +59,7 @@ class NewSchedule:
     requester: str | None = None
     roles: tuple[str, ...] = ()
     origins_above: tuple[str, ...] = ()
+    tainted_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class ScheduleRow:
     requester: str | None
     roles: list[str]
     origins_above: list[str]
+    tainted_by: list[str]
     cron: str | None
     every_s: int | None
     once_at: datetime | None
@@ -177,6 +179,7 @@ def create(tx: Connection, new: NewSchedule, *, count_max: int) -> ScheduleRow |
             "overlap": new.overlap.value,
             "roles": list(new.roles),
             "origins_above": list(new.origins_above),
+            "tainted_by": list(new.tainted_by),
             "count_max": count_max,
         },
     ).one_or_none()
@@ -187,13 +190,14 @@ _CREATE = text(
     """
     insert into stepwell.schedules (
       tenant_id, id, name, agent, input, job_class, model, deadline_s, begins, requester, roles,
-      origins_above, cron, every_s, once_at, zone, starts_at, jitter_s, catch_up, catch_up_max,
-      overlap, paused_at, next_tick_at, next_at)
+      origins_above, tainted_by, cron, every_s, once_at, zone, starts_at, jitter_s, catch_up,
+      catch_up_max, overlap, paused_at, next_tick_at, next_at)
     select :tenant_id, :id, :name, :agent, cast(:input as jsonb), :job_class, :model,
            cast(:deadline_s as double precision), cast(:begins as jsonb), :requester,
-           cast(:roles as text[]), cast(:origins_above as text[]), :cron, cast(:every_s as int),
-           cast(:once_at as timestamptz), :zone, :starts_at, :jitter_s, :catch_up,
-           :catch_up_max, :overlap, case when :is_paused then now() end, :next_tick_at, :next_at
+           cast(:roles as text[]), cast(:origins_above as text[]), cast(:tainted_by as text[]),
+           :cron, cast(:every_s as int), cast(:once_at as timestamptz), :zone, :starts_at,
+           :jitter_s, :catch_up, :catch_up_max, :overlap, case when :is_paused then now() end,
+           :next_tick_at, :next_at
      where (select count(*) from stepwell.schedules where tenant_id = :tenant_id) < :count_max
     on conflict do nothing
     returning *

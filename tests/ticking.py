@@ -105,6 +105,10 @@ class Clockwork:
         with self.doors.as_tenant(self.tenant_id) as tx:
             return schedules.read(tx, schedule_id)
 
+    def every(self) -> list[ScheduleRow]:
+        with self.doors.as_tenant(self.tenant_id) as tx:
+            return schedules.list_by_name(tx)
+
     def ticks(self, schedule_id: UUID) -> list[TickRow]:
         """What became of its ticks, the first one first."""
         with self.doors.as_tenant(self.tenant_id) as tx:

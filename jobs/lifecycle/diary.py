@@ -11,7 +11,7 @@ from jobs.agent.diary import ScheduleWish
 from jobs.errors import Refused
 from jobs.lifecycle.house import House
 from jobs.lifecycle.schedules import Maker, make, next_runs
-from store import schedules
+from store import jobs, schedules
 from store.schedules import Moved
 from store.states import JobClass, Origin
 from store.transitions import Claim
@@ -49,6 +49,7 @@ class JobDiary:
                 requester=invocation.requester,
                 roles=tuple(sorted(invocation.roles)),
                 origins=(*invocation.origins_above, invocation.origin),
+                tainted_by=self._taint(),
             ),
             count_max=self.house.settings.schedules_max,
             schedule_id=uuid5(held.tenant_id, held.key),
@@ -58,6 +59,12 @@ class JobDiary:
             "name": row.name,
             "next_runs": [each.isoformat() for each in next_runs(row)],
         }
+
+    def _taint(self) -> tuple[str, ...]:
+        """What its job had read from outside when the call was planned, or has by now."""
+        with self.house.doors.as_tenant(self.held.tenant_id) as tx:
+            inherited = jobs.read(tx, self.held.job_id).tainted_by
+        return tuple(dict.fromkeys([*self.held.input.get("taint", ()), *inherited]))
 
     def move_next(self, at: datetime) -> dict[str, Any]:
         """Move the next run of the schedule that made this very job; raises `Refused`."""

@@ -37,11 +37,15 @@ RUNS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Whose wish a schedule is, which its jobs take over, and the doors that one came through."""
+    """Whose wish a schedule is, which its jobs take over, and the doors that one came through.
+
+    `tainted_by` is what a job had read from outside that made it: its wish may be what that said.
+    """
 
     requester: str | None = None
     roles: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    tainted_by: tuple[str, ...] = ()
 
 
 def make(
@@ -110,6 +114,7 @@ def _put_together(
         requester=maker.requester,
         roles=maker.roles,
         origins_above=maker.origins,
+        tainted_by=maker.tainted_by,
     )
 
 

@@ -42,6 +42,8 @@ schedules = Table(
     Column("requester", Text),
     Column("roles", ARRAY(Text), nullable=False, server_default=NONE),
     Column("origins_above", ARRAY(Text), nullable=False, server_default=NONE),
+    # Where the texts came from that the job had read which made it, for its jobs to take over.
+    Column("tainted_by", ARRAY(Text), nullable=False, server_default=NONE),
     # The rhythm: one of three, and the zone whose clocks it goes by.
     Column("cron", Text),
     Column("every_s", Integer),

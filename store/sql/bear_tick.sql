@@ -2,9 +2,9 @@
 --
 -- What a job of the agent begins with is what the newest live worker says that serves it, or else what was
 -- said last; the job then waits for a worker as any other. Its budget, and that of the line it begins, are
--- a part of this: without a row for it, nothing would ever stop the job. It was asked for by whoever made the schedule,
--- through the clock. Its key is the tick, so the same tick is never a second job. The caller holds the
--- schedule.
+-- a part of this: without them, nothing would ever stop the job. It was asked for by whoever made the
+-- schedule, through the clock, and is tainted as that one was. Its key is the tick, so the same tick is
+-- never a second job. The caller holds the schedule.
 create or replace function stepwell.bear_tick(
   p_tenant uuid, p_schedule uuid, p_tick timestamptz, p_job uuid
 ) returns void language plpgsql as $$
@@ -23,12 +23,12 @@ begin
 
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
-    outstanding, next_seq, event_seq, idempotency_key, input, root_id, deadline_at)
+    outstanding, next_seq, event_seq, idempotency_key, input, root_id, tainted_by, deadline_at)
   values (
     p_tenant, p_job, schedule.agent, v_begins ->> 'version', schedule.model, schedule.job_class,
     'schedule', schedule.origins_above, schedule.requester, schedule.roles, 'queued',
     jsonb_array_length(v_begins -> 'steps'), jsonb_array_length(v_begins -> 'steps') + 1, 1, v_key,
-    schedule.input, p_job, now() + make_interval(secs => least(
+    schedule.input, p_job, schedule.tainted_by, now() + make_interval(secs => least(
       schedule.deadline_s, (v_begins ->> 'deadline_s')::double precision)))
   on conflict (tenant_id, idempotency_key) do nothing;
   if found then

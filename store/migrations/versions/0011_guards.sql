@@ -31,3 +31,6 @@ alter table stepwell.guard_verdicts enable row level security;
 alter table stepwell.guard_verdicts force row level security;
 create policy tenant_wall on stepwell.guard_verdicts to stepwell_app using (tenant_id = (select current_setting('stepwell.tenant_id'))::uuid) with check (tenant_id = (select current_setting('stepwell.tenant_id'))::uuid);
 create policy operator_door on stepwell.guard_verdicts to stepwell_operator using (true) with check (true);
+
+-- What the job had read that made the schedule: its jobs may do no more than that one might.
+alter table stepwell.schedules add column tainted_by text[] not null default '{}';

@@ -13,7 +13,17 @@ import pytest
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from jobs import ALLOW, Agent, Child, Delegate, Pipeline, ToolContext, ToolFailed, tool
+from jobs import (
+    ALLOW,
+    Agent,
+    Child,
+    Delegate,
+    Pipeline,
+    ToolContext,
+    ToolFailed,
+    schedule_tool,
+    tool,
+)
 from jobs.errors import InvalidInput
 from jobs.guards.guard import EVERYWHERE, Context, Stage, Verdict, allow, block, halt, retry
 from jobs.guards.guard import replace as put_in_place
@@ -44,6 +54,7 @@ from tests.programs import (
     scripted,
     wisher,
 )
+from tests.ticking import Clockwork
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 
@@ -726,6 +737,29 @@ def test_a_copy_of_a_tainted_job_is_tainted(
     assert household.run(job_id).status is JobStatus.FAILED
     again = replay(household.viewer, job_id)
     assert household.viewer.job(again).tainted_by == ["read_outside"]
+    assert lines(ledger) == []
+
+
+def test_the_jobs_of_a_schedule_are_tainted_as_the_job_was_that_made_it(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched()
+    serve(replace(agent, name="planner", tools=(*agent.tools, schedule_tool(policy=ALLOW))))
+    later = {"name": "later", "input": as_input([("change", {"what": "x"})]), "every_s": 3600}
+    turns = as_input(OUTSIDE, [("schedule", later)])
+    job_id = household.viewer.submit("planner", turns, requester=REQUESTER)
+    asked_of(household, job_id)
+    say(household, job_id)
+    assert household.run(job_id).status is JobStatus.COMPLETED
+
+    clockwork = Clockwork(household.viewer.desk.doors, household.viewer.tenant_id)
+    (row,) = clockwork.every()
+    assert row.tainted_by == ["read_outside"]
+    clockwork.pass_by(row.id, 3600)
+    clockwork.tick()
+    (tick_job,) = clockwork.job_ids(row.id)
+    asked_of(household, tick_job)
+    assert household.viewer.job(tick_job).tainted_by == ["read_outside"]
     assert lines(ledger) == []
 
 
