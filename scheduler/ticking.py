@@ -52,6 +52,7 @@ def timetable_of(row: ScheduleRow) -> Timetable:
         once_at=row.once_at,
         jitter_s=row.jitter_s,
         seed=row.id,
+        replaced_at=row.replaced_tick_at,
     )
 
 

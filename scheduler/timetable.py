@@ -57,8 +57,9 @@ class NoTimetable(ValueError):
 class Timetable:
     """One rhythm: a cron expression, an interval, or a single moment.
 
-    `starts_at` is what an interval is counted from. Moments are aware; those given back are in UTC.
-    Raises `NoTimetable` for what nobody can go by.
+    `starts_at` is what an interval is counted from. Where the next run was moved, `replaced_at` is
+    the tick it is in place of, and the rhythm goes on after that one, too. Moments are aware; those
+    given back are in UTC. Raises `NoTimetable` for what nobody can go by.
     """
 
     zone: str
@@ -68,6 +69,7 @@ class Timetable:
     once_at: datetime | None = None
     jitter_s: float = 0.0
     seed: UUID | None = None
+    replaced_at: datetime | None = None
 
     def __post_init__(self) -> None:
         _ = self.tz
@@ -80,6 +82,7 @@ class Timetable:
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Every tick after this moment, in order."""
+        moment = max(moment, self.replaced_at or moment)
         if self.cron is not None:
             running = _is_running(self.cron)
             ticks = _readings_twice if running else _readings_once

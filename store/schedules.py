@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy import Connection, Row, case, delete, func, select, text, update
 from uuid_utils.compat import uuid7
 
 from store.budgets import Caps
@@ -92,6 +92,7 @@ class ScheduleRow:
     paused_at: datetime | None
     next_tick_at: datetime | None
     next_at: datetime | None
+    replaced_tick_at: datetime | None
     last_tick_at: datetime | None
     last_job_id: UUID | None
 
@@ -244,7 +245,14 @@ def resume(
     tx.execute(
         update(schedules)
         .where(schedules.c.id == schedule_id, _OF_THIS_TENANT, schedules.c.paused_at.is_not(None))
-        .values(paused_at=None, next_tick_at=next_tick_at, next_at=next_at)
+        .values(
+            paused_at=None,
+            next_tick_at=next_tick_at,
+            next_at=next_at,
+            replaced_tick_at=case(
+                (schedules.c.next_tick_at == next_tick_at, schedules.c.replaced_tick_at)
+            ),
+        )
     )
     return read(tx, schedule_id)
 

@@ -78,7 +78,14 @@ class Clockwork:
                 ("ticks", ("tick_at",), "schedule_id"),
                 (
                     "schedules",
-                    ("starts_at", "next_tick_at", "next_at", "last_tick_at", "once_at"),
+                    (
+                        "starts_at",
+                        "next_tick_at",
+                        "next_at",
+                        "replaced_tick_at",
+                        "last_tick_at",
+                        "once_at",
+                    ),
                     "id",
                 ),
             ):

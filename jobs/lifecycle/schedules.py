@@ -119,13 +119,19 @@ def _put_together(
 
 
 def resume(doors: Doors, tenant_id: UUID, schedule_id: UUID) -> ScheduleRow:
-    """Go on with the first tick that is still to come: what came in a pause was not missed."""
+    """Go on with the first tick that is still to come: what came in a pause was not missed.
+
+    A next run that is still to come stays as it is, wherever it was moved to.
+    """
     with doors.as_tenant(tenant_id) as tx:
         row = schedules.read(tx, schedule_id)
         if row.paused_at is None:
             return row
+        now = schedules.read_clock(tx)
+        if row.next_tick_at is not None and row.next_tick_at > now:
+            return schedules.resume(tx, schedule_id, row.next_tick_at, row.next_at)
         timetable = timetable_of(row)
-        passed = max(schedules.read_clock(tx), row.last_tick_at or row.starts_at)
+        passed = max(now, row.last_tick_at or row.starts_at)
         following = timetable.next_after(passed)
         due_at = None if following is None else timetable.due_at(following)
         return schedules.resume(tx, schedule_id, following, due_at)

@@ -60,6 +60,8 @@ schedules = Table(
     # The tick to come, and when it is due, its jitter included; null when there is none any more.
     moment("next_tick_at"),
     moment("next_at"),
+    # The tick of the rhythm that a moved run is in place of; null while nothing is moved.
+    moment("replaced_tick_at"),
     # The last tick that the clock has brought, and the job that was made last.
     moment("last_tick_at"),
     Column("last_job_id", Uuid),

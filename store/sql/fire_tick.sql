@@ -33,7 +33,7 @@ begin
     v_became := stepwell.settle_tick(p_tenant, p_schedule, p_tick, p_job);
   end if;
   update stepwell.schedules s
-     set next_tick_at = p_next_tick, next_at = p_next, last_tick_at = p_tick
+     set next_tick_at = p_next_tick, next_at = p_next, last_tick_at = p_tick, replaced_tick_at = null
    where s.tenant_id = p_tenant and s.id = p_schedule;
   return v_became;
 end $$;

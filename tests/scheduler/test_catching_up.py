@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -114,3 +115,18 @@ def test_a_next_run_that_was_moved_counts_as_the_first() -> None:
     moved = hour(1) + timedelta(minutes=20)
     (move,) = plan_moves(HOURLY, moved, moved, CatchUp.ONE, 1)
     assert (move.tick_at, move.next_tick_at) == (moved, hour(2))
+
+
+@pytest.mark.parametrize("moved", [0.5, 2.5])
+def test_after_a_run_that_was_moved_the_rhythm_goes_on_without_the_tick_it_replaced(
+    moved: float,
+) -> None:
+    table = replace(HOURLY, replaced_at=hour(2))
+    (move,) = plan_moves(table, hour(moved), hour(moved), CatchUp.ALL, 100)
+    assert (move.tick_at, move.next_tick_at) == (hour(moved), hour(3))
+
+
+def test_ticks_that_are_caught_up_with_leave_out_the_one_that_was_replaced() -> None:
+    table = replace(HOURLY, replaced_at=hour(2))
+    moves = plan_moves(table, hour(0.5), hour(4.5), CatchUp.ALL, 100)
+    assert fired(moves) == [hour(0.5), hour(3), hour(4)]

@@ -34,3 +34,6 @@ create policy operator_door on stepwell.guard_verdicts to stepwell_operator usin
 
 -- What the job had read that made the schedule: its jobs may do no more than that one might.
 alter table stepwell.schedules add column tainted_by text[] not null default '{}';
+
+-- A run that was moved is in place of this tick, which does not come as well.
+alter table stepwell.schedules add column replaced_tick_at timestamptz;

@@ -312,6 +312,57 @@ def test_the_next_run_of_each_tick_may_be_moved(household: Household, clockwork:
         assert clockwork.tick() == 0
 
 
+def test_who_always_moves_its_next_run_runs_no_more_often_than_the_rhythm(
+    household: Household, clockwork: Clockwork
+) -> None:
+    row = make(household.viewer, input=as_input([("reschedule_self", {"after_s": 60.0})]))
+    household.run(fire(clockwork, row.id))
+    for n in range(2, 5):
+        clockwork.pass_by(row.id, 61)
+        clockwork.tick()
+        job_ids = clockwork.job_ids(row.id)
+        assert len(job_ids) == n
+        if n < 4:
+            household.run(job_ids[-1])
+    after = clockwork.row(row.id)
+    assert after.next_tick_at == after.starts_at + timedelta(hours=5), "each run has used up a tick"
+
+
+def test_a_run_that_was_moved_twice_is_in_place_of_one_tick(
+    household: Household, clockwork: Clockwork
+) -> None:
+    row = make(household.viewer, input=as_input([("reschedule_self", {"after_s": 9e6})]))
+    household.run(fire(clockwork, row.id))
+    with household.viewer.desk.doors.as_operator("test") as tx:
+        sooner = as_input([("reschedule_self", {"after_s": 60.0})])
+        tx.execute(schedules.schedules.update().values(input=sooner))
+    by_hand = clockwork.run_now(row.id).job_id
+    assert by_hand is not None
+    household.run(by_hand)
+    clockwork.pass_by(row.id, 61)
+    clockwork.tick()
+    after = clockwork.row(row.id)
+    assert after.next_tick_at == after.starts_at + timedelta(hours=3)
+
+
+def test_a_run_that_was_moved_outlasts_a_pause_and_stays_in_place_of_its_tick(
+    household: Household, clockwork: Clockwork
+) -> None:
+    doors, tenant_id = household.viewer.desk.doors, household.viewer.tenant_id
+    row = make(household.viewer, input=as_input([("reschedule_self", {"after_s": 60.0})]))
+    household.run(fire(clockwork, row.id))
+    moved = clockwork.row(row.id)
+    with doors.as_tenant(tenant_id) as tx:
+        schedules.pause(tx, row.id)
+    assert made.resume(doors, tenant_id, row.id) == moved
+    clockwork.pass_by(row.id, 61)
+    clockwork.tick()
+    with doors.as_tenant(tenant_id) as tx:
+        schedules.pause(tx, row.id)
+    resumed = made.resume(doors, tenant_id, row.id)
+    assert resumed.next_tick_at == resumed.starts_at + timedelta(hours=3)
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
