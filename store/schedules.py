@@ -168,7 +168,10 @@ def begins_as_json(
 
 
 def create(tx: Connection, new: NewSchedule, *, count_max: int) -> ScheduleRow | None:
-    """Put the schedule down; None when its name or id is taken, or the tenant has too many."""
+    """Put the schedule down; None when its name or id is taken, or the tenant has too many.
+
+    Those that have no tick to come do not count.
+    """
     row = tx.execute(
         _CREATE,
         {
@@ -199,7 +202,8 @@ _CREATE = text(
            :cron, cast(:every_s as int), cast(:once_at as timestamptz), :zone, :starts_at,
            :jitter_s, :catch_up, :catch_up_max, :overlap, case when :is_paused then now() end,
            :next_tick_at, :next_at
-     where (select count(*) from stepwell.schedules where tenant_id = :tenant_id) < :count_max
+     where (select count(*) from stepwell.schedules
+             where tenant_id = :tenant_id and next_tick_at is not null) < :count_max
     on conflict do nothing
     returning *
     """

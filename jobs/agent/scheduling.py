@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from math import inf
 from typing import Any
 
 from jobs.agent.diary import Diary, ScheduleWish
 from jobs.agent.tool import Tool, ToolContext, ToolFailed, tool
 from jobs.policy.rules import ALLOW, Policy
+from scheduler.timetable import NoTimetable, Timetable
 from store.states import Origin
 
 EVERY_S_MIN = 60
 AWAY_MAX = timedelta(days=366)
+# How many ticks of a cron expression are looked at, for how close they come.
+TICKS_READ = 50
 
 
 def schedule_tool(
@@ -26,8 +31,9 @@ def schedule_tool(
     """A tool by which a model makes schedules of its own agent, or of one of `agents`.
 
     Their jobs are asked for by whoever asked for the job that made them, with the same roles, model
-    and class. `every_s_min` is the shortest interval in seconds. `policy` is as for `@tool`: where
-    none is given, whoever asked for the job confirms each schedule.
+    and class. `every_s_min` is the shortest time in seconds between two ticks, by an interval or by
+    cron. `policy` is as for `@tool`: where none is given, whoever asked for the job confirms each
+    schedule.
     """
 
     def schedule(
@@ -56,7 +62,7 @@ def schedule_tool(
         if chosen not in (diary.agent, *agents):
             allowed = ", ".join(dict.fromkeys((diary.agent, *agents)))
             raise ToolFailed(f"{chosen!r} cannot be scheduled from here, only {allowed}.")
-        if every_s is not None and every_s < every_s_min:
+        if _shortest_gap_s(cron, every_s) < every_s_min:
             raise ToolFailed(f"The shortest interval is {every_s_min} seconds.")
         return diary.make(
             ScheduleWish(name, chosen, input, cron=cron, every_s=every_s, at=at, zone=zone)
@@ -93,6 +99,24 @@ def reschedule_self() -> Tool:
 
     # Nobody is asked: it cannot make a run, only move the one that comes anyway.
     return tool(effect="write", idempotency="key", policy=ALLOW)(reschedule_self)
+
+
+def _shortest_gap_s(cron: str | None, every_s: int | None) -> float:
+    """How close the ticks of a rhythm come to each other; one that is unknown is judged elsewhere.
+
+    A cron expression is read by a clock that never jumps: what is daily is always a day apart.
+    """
+    if every_s is not None:
+        return every_s
+    if cron is None:
+        return inf
+    try:
+        now = datetime.now(UTC)
+        timetable = Timetable("UTC", now, cron=" ".join(cron.split()))
+        ticks = list(islice(timetable.after(now), TICKS_READ))
+    except NoTimetable:
+        return inf
+    return min(((b - a).total_seconds() for a, b in pairwise(ticks)), default=inf)
 
 
 def _diary_of(ctx: ToolContext) -> Diary:

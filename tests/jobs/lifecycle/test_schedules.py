@@ -171,6 +171,17 @@ def test_a_name_is_taken_once_and_there_is_a_bound(viewer: Viewer) -> None:
         make(viewer, name="one too many")
 
 
+def test_a_schedule_that_has_ended_takes_no_place(viewer: Viewer, clockwork: Clockwork) -> None:
+    at = datetime.now(UTC) + timedelta(hours=1)
+    ended = [make(viewer, name=f"n{n}", at=at, overlap=Overlap.ALLOW) for n in range(5)]
+    with pytest.raises(BadSchedule, match="There are 5 schedules"):
+        make(viewer, name="one more")
+    fire(clockwork, ended[0].id)
+    assert make(viewer, name="one more").name == "one more"
+    with pytest.raises(BadSchedule, match="'n0' already"):
+        make(viewer, name="n0")
+
+
 def test_what_comes_in_a_pause_was_not_missed(viewer: Viewer, clockwork: Clockwork) -> None:
     row = make(viewer, catch_up=CatchUp.ALL, overlap=Overlap.ALLOW)
     fire(clockwork, row.id)
@@ -248,7 +259,9 @@ def test_what_an_agent_asks_wrongly_it_is_told(household: Household) -> None:
         (CALL | {"zone": "Berlin"}, "Europe/Berlin"),
         (CALL | {"agent": "elsewhere"}, "only clocked, chime"),
         ({"name": "fast", "input": {}, "every_s": 60}, "300 seconds"),
-        (CALL | {"input": {"turns": 7}}, "turns"),
+        (CALL | {"cron": "* * * * *"}, "300 seconds"),
+        (CALL | {"cron": "0,1 0 1 1 *"}, "300 seconds"),
+        (CALL | {"cron": "*/5 2-3 31 12 *", "input": {"turns": 7}}, "turns"),
     ]
     job = say(household, [("schedule", args) for args, _ in wrong])
     for said, (_, words) in zip(told(household, job), wrong, strict=True):
