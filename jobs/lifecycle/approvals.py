@@ -49,6 +49,9 @@ from store.transitions import Claim, Plan, Wait
 log = structlog.get_logger(__name__)
 
 
+# What the rule of a guard begins with, which no expiry may grant.
+GUARD = "guard "
+
 # The rules of a tenant, which are joined to those of a tool.
 Rules = Sequence[TenantRule]
 
@@ -99,9 +102,9 @@ def with_guards(judgement: Judgement, found: Round | None) -> Judgement:
         quorum=demand.quorum,
         reasons=(
             *judgement.reasons,
-            *(f"guard {name}: {said.reason}" for name, said in found.loud),
+            *(f"{GUARD}{name}: {said.reason}" for name, said in found.loud),
         ),
-        rules=(*judgement.rules, *(f"guard {name}" for name, _ in found.loud)),
+        rules=(*judgement.rules, *(f"{GUARD}{name}" for name, _ in found.loud)),
     )
 
 
@@ -125,13 +128,22 @@ def asking_for(call: ToolCall, judgement: Judgement) -> Asking:
         tool_sha256=judgement.tool_sha256,
         tier=tier_of(judgement) or Tier.CONFIRM,
         role=judgement.role,
-        quorum=judgement.quorum,
+        quorum=max(1, judgement.quorum),
         reasons=judgement.reasons,
         rules=judgement.rules,
         policy_version=judgement.policy_version,
-        fallback=Decision(call.tool.unapproved),
+        fallback=fallback_of(call, judgement),
         expires_s=call.tool.approval_s,
     )
+
+
+def fallback_of(call: ToolCall, judgement: Judgement) -> Decision:
+    """What it comes to when nobody decides: never a yes where a guard has asked."""
+    return Decision.REJECT if _rules_of_guards(judgement) else Decision(call.tool.unapproved)
+
+
+def _rules_of_guards(judgement: Judgement) -> list[str]:
+    return [rule for rule in judgement.rules if rule.startswith(GUARD)]
 
 
 # --- when the step is claimed ---------------------------------------------------------------------
@@ -223,17 +235,20 @@ def judgement_of(
 
 
 def more_severe(now: Judgement, other: Judgement) -> Judgement:
-    """The judgement of now, as severe as the other where that is more."""
+    """The judgement of now, as severe as the other where that is more.
+
+    The reasons are those of the severer one; a guard that spoke in either is remembered.
+    """
     both = now.demand.joined(other.demand)
-    if both == now.demand:
-        return now
+    severer, milder = (now, other) if both == now.demand else (other, now)
+    guards = [rule for rule in _rules_of_guards(milder) if rule not in severer.rules]
     return replace(
         now,
         verdict=both.verdict,
         role=role_of(both.roles),
         quorum=both.quorum,
-        reasons=other.reasons,
-        rules=other.rules,
+        reasons=severer.reasons,
+        rules=(*severer.rules, *guards),
     )
 
 

@@ -60,7 +60,8 @@ def judge_edit(tx: Transaction, registry: Registry, asked: ApprovalRow, args: An
     if judgement.verdict is Verdict.DENY:
         why = " ".join(judgement.reasons) or "The policy denies it."
         raise Refused(f"The call is not allowed with these arguments. {why}")
-    return asking_for(call, judgement)
+    # Nobody has been asked about these arguments until now, so silence is no yes to them.
+    return replace(asking_for(call, judgement), fallback=Decision.REJECT)
 
 
 def judgement_in(asked: ApprovalRow) -> Judgement:
