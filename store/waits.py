@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import Text
 from uuid_utils.compat import uuid7
 
 from store.errors import NotFound
@@ -28,6 +29,7 @@ class Answered(StrEnum):
 
     ANSWERED = "answered"
     CLOSED = "closed"
+    DENIED = "denied"
     MISSING = "missing"
 
 
@@ -66,15 +68,34 @@ def list_questions(
 
 
 def answer(
-    tx: Connection, tenant_id: UUID, job_id: UUID, seq: int, n: int, said: Any, *, by: str
+    tx: Connection,
+    tenant_id: UUID,
+    job_id: UUID,
+    seq: int,
+    n: int,
+    said: Any,
+    *,
+    by: str,
+    roles: frozenset[str] = frozenset(),
 ) -> Answered:
     """Answer the question of one wait, once. `said` is JSON; for a reconcile or a review it is
-    `{"decision": ..., "result": ...}`."""
+    `{"decision": ..., "result": ...}`.
+
+    What came of a call that people were asked about is theirs to say, by the roles they have.
+    """
     found = tx.execute(
-        text("select stepwell.answer_wait(:tenant, :job, :seq, :n, :said, :by)").bindparams(
-            _json_of("said")
+        text("select stepwell.answer_wait(:tenant, :job, :seq, :n, :said, :by, :roles)").bindparams(
+            _json_of("said"), bindparam("roles", type_=ARRAY(Text))
         ),
-        {"tenant": tenant_id, "job": job_id, "seq": seq, "n": n, "said": keepable(said), "by": by},
+        {
+            "tenant": tenant_id,
+            "job": job_id,
+            "seq": seq,
+            "n": n,
+            "said": keepable(said),
+            "by": by,
+            "roles": sorted(roles),
+        },
     ).scalar_one()
     return Answered(found)
 

@@ -45,6 +45,7 @@ COMPLETED = Ending(JobStatus.COMPLETED, output={"answer": 42})
 ERROR = {"class": "bug", "message": "It broke.", "hint": "Mend it."}
 FAILED = Ending(JobStatus.FAILED, error=ERROR, reason="bug")
 QUESTION = Wait(WaitKind.QUESTION, "question", prompt={"ask": "Shall I?"})
+OPERATOR = frozenset({"operator"})
 ASKED_OF_PEOPLE = ("question", "reconcile", "review", "approval")
 OPEN = (StepState.READY, StepState.RUNNING, StepState.WAITING)
 
@@ -214,9 +215,18 @@ class Stepper:
         with self.doors.as_tenant(self.tenant_id) as tx:
             return jobs.request_cancel(tx, job_id)
 
-    def answer(self, job_id: UUID, said: Any, *, seq: int = 1, n: int = 1) -> Answered:
+    def answer(
+        self,
+        job_id: UUID,
+        said: Any,
+        *,
+        seq: int = 1,
+        n: int = 1,
+        by: str = "ann",
+        roles: frozenset[str] = OPERATOR,
+    ) -> Answered:
         with self.doors.as_tenant(self.tenant_id) as tx:
-            return waits.answer(tx, self.tenant_id, job_id, seq, n, said, by="ann")
+            return waits.answer(tx, self.tenant_id, job_id, seq, n, said, by=by, roles=roles)
 
     def send(
         self, job_id: UUID, payload: Any = None, *, name: str = "paid", key: str | None = None

@@ -14,6 +14,7 @@ from tests.faults import programs
 from tests.faults.facts import Answered
 from tests.faults.members import until
 from tests.faults.world import World
+from tests.stepping import OPERATOR
 
 ROUNDS_MAX, QUESTIONS_MAX = 200, 1000
 SETTLE_S_MAX = 60.0
@@ -49,7 +50,8 @@ def answer(world: World, tenant_id: UUID, question: WaitRow) -> None:
     said = answer_to(world, question)
     which = question.job_id, question.seq, question.n
     became = world.as_tenant(
-        tenant_id, lambda tx: waits.answer(tx, tenant_id, *which, said, by="a person")
+        tenant_id,
+        lambda tx: waits.answer(tx, tenant_id, *which, said, by="a person", roles=OPERATOR),
     )
     if became is waits.Answered.ANSWERED:
         told = (*which, question.kind.value, said)

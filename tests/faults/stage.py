@@ -43,7 +43,7 @@ from tests.faults.cases import Terms, Told
 from tests.faults.facts import Answered, Asked, Outcome, Sent, WorldFacts
 from tests.faults.ledger import note_effect
 from tests.running import eventually
-from tests.stepping import Stepper
+from tests.stepping import OPERATOR, Stepper
 from tests.ticking import HOUR_S, Clockwork
 
 NEIGHBOUR = UUID("00000000-0000-4000-8000-000000000002")
@@ -253,7 +253,7 @@ class Stage:
 
     def answer(self, job_id: UUID, said: Any, *, seq: int = 1, n: int = 1, by: str = "ann") -> None:
         with self.doors.as_tenant(DEFAULT_TENANT) as tx:
-            heard = waits.answer(tx, DEFAULT_TENANT, job_id, seq, n, said, by=by)
+            heard = waits.answer(tx, DEFAULT_TENANT, job_id, seq, n, said, by=by, roles=OPERATOR)
         if heard is waits.Answered.ANSWERED:
             answered = Answered(DEFAULT_TENANT, job_id, seq, n, "question", said, monotonic())
             self.facts.answered.append(answered)

@@ -18,9 +18,7 @@ from store.states import ApprovalState, Decision, JobStatus, StepState, Tier, Wa
 from store.transitions import Parked, Start, Wait
 from tests.asking import FINANCE, NOBODY, REQUESTER, Asker, asking, for_finance, gated, sha256
 from tests.running import at_once
-from tests.stepping import FAILED, MODEL, call
-
-OPERATOR = frozenset({"operator"})
+from tests.stepping import FAILED, MODEL, OPERATOR, call
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def decide_call(
         )
         found = [row for row in approvals.list_of(tx, job_id) if row.seq == seq]
         if became is Became.DENIED:
-            raise NotYours(_who_decides(asked))
+            raise NotYours(who_decides(asked))
         if became in TOO_LATE:
             raise Closed(_how_it_stands(became, found, asked))
         now = found[-1] if given.decision is Decision.EDIT else _find(tx, job_id, seq, given.n)
@@ -131,7 +131,8 @@ def _show(tx: Transaction, rows: list[ApprovalRow]) -> list[Approval]:
     ]
 
 
-def _who_decides(asked: ApprovalRow) -> str:
+def who_decides(asked: ApprovalRow) -> str:
+    """Who may decide about this call, as those are told who may not."""
     if asked.tier is Tier.CONFIRM:
         return "Only who asked for the job, or an operator, can confirm this call."
     who = "somebody" if asked.role is None else f"somebody with the role {asked.role!r}"

@@ -13,13 +13,15 @@ from fastapi import APIRouter, Path, Query
 
 from jobs.web.answers import read_answer
 from jobs.web.asked import TheCaller, TheDesk, TheTenant
-from jobs.web.refusals import Closed
+from jobs.web.refusals import Closed, NotYours
+from jobs.web.routes.approvals import who_decides
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_waits import NUMBER_MAX, AnswerRequest, Wait
+from store import approvals, waits
 from store import jobs as stored
-from store import waits
+from store.doors import Transaction
 from store.errors import NotFound
-from store.rows import WaitRow
+from store.rows import ApprovalRow, WaitRow
 from store.states import QUESTIONS, WaitState
 from store.waits import Answered
 
@@ -47,7 +49,7 @@ def list_questions(
 
 @router.post(
     "/jobs/{job_id}/steps/{seq}/answer",
-    responses={404: {}, 409: {}, 413: {}},
+    responses={403: {}, 404: {}, 409: {}, 413: {}},
     summary="Answer what a step asks, or decide about it",
 )
 def answer_question(
@@ -57,7 +59,10 @@ def answer_question(
     desk: TheDesk,
     caller: TheCaller,
 ) -> Wait:
-    """The step goes on with the answer as its result, or does what was decided."""
+    """The step goes on with the answer as its result, or does what was decided.
+
+    What came of a call that people had to say yes to, those may say who may say yes to it.
+    """
     tenant_id, by = caller.tenant_id, caller.requester
     with desk.doors.as_tenant(tenant_id) as tx:
         agent = stored.read(tx, job_id).agent
@@ -65,11 +70,22 @@ def answer_question(
         became = Answered.CLOSED
         if asked.state is WaitState.PENDING:
             said = read_answer(asked, given)
-            became = waits.answer(tx, tenant_id, job_id, seq, given.n, said, by=by)
+            became = waits.answer(
+                tx, tenant_id, job_id, seq, given.n, said, by=by, roles=caller.roles
+            )
+        if became is Answered.DENIED:
+            raise NotYours(who_decides(_last_asked(tx, job_id, seq)))
         found = waits.list_of(tx, job_id)
     if became is not Answered.ANSWERED:
         raise Closed(_how_it_was_closed(found, seq, given.n))
     return Wait.of(_find(found, job_id, seq, given.n), agent)
+
+
+def _last_asked(tx: Transaction, job_id: UUID, seq: int) -> ApprovalRow:
+    """What people were asked about the call last, in the job or in what it is a replay of."""
+    found = [row for row in approvals.list_of(tx, job_id) if row.seq == seq]
+    earlier = None if found else stored.read(tx, job_id).forked_from
+    return found[-1] if earlier is None else _last_asked(tx, earlier, seq)
 
 
 def _find(found: list[WaitRow], job_id: UUID, seq: int, n: int) -> WaitRow:

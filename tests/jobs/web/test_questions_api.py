@@ -10,7 +10,20 @@ import pytest
 
 from store.states import StepState
 from store.transitions import Wait
-from tests.jobs.parking import FREE, QUESTION, RECONCILE, REVIEW, SIGNAL, TIMER, park, parked, take
+from tests.asking import FINANCE, Asker, for_finance, gated
+from tests.jobs.parking import (
+    FREE,
+    QUESTION,
+    RECONCILE,
+    REVIEW,
+    SIGNAL,
+    TIMER,
+    advance,
+    park,
+    parked,
+    submit,
+    take,
+)
 from tests.jobs.serving import Served
 from tests.running import at_once
 from tests.stepping import Stepper
@@ -244,3 +257,19 @@ def test_the_questions_of_another_tenant_are_nobodys_business(
     assert http.get("/v1/questions").json()["data"] == []
     assert answer(http, theirs, answer="left").status_code == 404
     assert stranger.states(theirs) == [StepState.WAITING]
+
+
+def test_a_call_in_doubt_is_for_those_who_may_approve_it(
+    served: Served, http: httpx.Client
+) -> None:
+    asker = Asker(served.doors, served.hand.tenant_id)
+    job_id = submit(served)
+    advance(served, job_id, 1, gated(for_finance()))
+    asker.decide(job_id, by="fred", roles=FINANCE)
+    held = asker.granted(take(served, job_id, 2))
+    asker.start_effect(held)
+    park(served, held, RECONCILE)
+    told = http.post(f"/v1/jobs/{job_id}/steps/2/answer", json={"n": 2, "decision": "again"})
+    assert (told.status_code, told.json()["code"]) == (403, "not-yours")
+    assert "'finance'" in told.json()["detail"]
+    assert asker.states(job_id)[1] is StepState.WAITING
