@@ -1,4 +1,4 @@
-"""The audit: a line for every decision, expiry and consumption, each bound to the one before it.
+"""The audit: a line for what people decide, and for its use, each bound to the one before it.
 
 The hash of a line covers the hash of the line before, the tenant, the number and the content. A
 line that is changed, taken out, put in or moved breaks the chain at its place; lines that are cut
@@ -10,13 +10,15 @@ before it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
+from store.jsonb import keepable
 from store.schema.approvals import GENESIS_SHA256
 
 LINES_AT_A_TIME = 1_000
@@ -24,6 +26,9 @@ LINES_AT_A_TIME = 1_000
 _LINES = text(
     "select a.n, a.content::text as content, a.before_sha256, a.sha256 from stepwell.audit a "
     "where a.tenant_id = :tenant and a.n > :after and a.n <= :until order by a.n limit :limit"
+)
+_APPEND = text("select stepwell.append_audit(:tenant, :content)").bindparams(
+    bindparam("content", type_=JSONB)
 )
 # In one statement, so that a line that is added at this moment is in both or in neither.
 _END = text(
@@ -48,6 +53,11 @@ class Verified:
     @property
     def is_whole(self) -> bool:
         return self.broken_at is None
+
+
+def append(tx: Connection, tenant_id: UUID, content: Mapping[str, Any]) -> None:
+    """Add a line; the last thing a transaction locks is the end of the chain."""
+    tx.execute(_APPEND, {"tenant": tenant_id, "content": keepable(dict(content))})
 
 
 def verify(tx: Connection, tenant_id: UUID) -> Verified:

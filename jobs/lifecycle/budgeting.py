@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jobs.agent.registry import Program
 from jobs.errors import InvalidInput, Refused
-from store import budgets, waits
+from store import audit, budgets, waits
 from store.budgets import Caps, Raised, Transaction
 from store.rows import JobRow
 from store.states import BudgetScope, WaitState
@@ -48,6 +48,7 @@ def raise_budget(
 ) -> None:
     """Allow a job, or its line, so much more; its steps that wait for budget go on with it.
 
+    Who has done so, and by how much, is a line of the audit.
     Raises `Refused` for what has no cap, or is more than a child's parent can lend.
     """
     # Jobs are locked before accounts, always: so first the answers, then the caps.
@@ -56,7 +57,8 @@ def raise_budget(
             said = {"decision": "continue"}
             waits.answer(tx, job.tenant_id, job.id, wait.seq, wait.n, said, by=by_whom)
     owner_id = job.root_id if scope is BudgetScope.TREE else job.id
-    for unit, amount in by.items():
+    # Accounts are locked in the order of their units, as by those who reserve and settle.
+    for unit, amount in sorted(by.items(), key=lambda each: each[0].value):
         match budgets.raise_cap(tx, job.tenant_id, owner_id, scope, unit, amount):
             case Raised.MISSING:
                 raise Refused(f"There is no cap of {unit.value} to raise.")
@@ -67,3 +69,14 @@ def raise_budget(
                 )
             case Raised.RAISED:
                 pass
+    audit.append(
+        tx,
+        job.tenant_id,
+        {
+            "kind": "budget.raised",
+            "job_id": str(job.id),
+            "scope": scope.value,
+            "amounts": {unit.value: f"{amount:f}" for unit, amount in by.items()},
+            "by": by_whom,
+        },
+    )

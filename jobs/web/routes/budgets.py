@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from jobs.lifecycle.budgeting import raise_budget
 from jobs.web.asked import TheCaller, TheDesk, TheTenant
-from jobs.web.refusals import Unfit
+from jobs.web.callers import OPERATOR
+from jobs.web.refusals import NotYours, Unfit
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_budgets import Account, BudgetRaise
 from store import budgets
@@ -36,12 +37,19 @@ def read_budget(job_id: UUID, desk: TheDesk, tenant_id: TheTenant) -> Page[Accou
 
 
 @router.post(
-    "/jobs/{job_id}/budget/raise", responses={404: {}, 422: {}}, summary="Allow a job more"
+    "/jobs/{job_id}/budget/raise",
+    responses={403: {}, 404: {}, 422: {}},
+    summary="Allow a job more",
 )
 def raise_jobs_budget(
     job_id: UUID, asked: BudgetRaise, desk: TheDesk, caller: TheCaller
 ) -> Page[Account]:
-    """A step that waits for budget goes on; a failed job may be replayed with the higher cap."""
+    """A step that waits for budget goes on; a failed job may be replayed with the higher cap.
+
+    Whoever asks for a job does not also raise what it may use: it takes an operator.
+    """
+    if not caller.is_operator:
+        raise NotYours(f"The budget of a job is raised by somebody with the role {OPERATOR}.")
     amounts = asked.amounts()
     if not amounts:
         raise Unfit("Say by how much: usd, tokens, steps or seconds.")

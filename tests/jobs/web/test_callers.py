@@ -23,6 +23,7 @@ from store import tenants
 from store.errors import NotReady
 from store.states import JobStatus, Origin
 from store.tenants import DEFAULT_TENANT
+from tests.asking import Asker
 from tests.conftest import Database
 from tests.jobs.serving import TOKEN, Served, serve
 
@@ -341,3 +342,32 @@ def test_somebody_is_added_and_all_that_was_there_stays(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"callers\.2\.name"):
         add_caller(file, "a\nb", roles=[], origin="api")
     assert file.read_text() == text, "who cannot be added changes nothing"
+
+
+# --- budgets --------------------------------------------------------------------------------------
+
+
+def test_whoever_asks_for_a_job_does_not_raise_its_budget(town: Town) -> None:
+    bounded = ECHO | {"budget_usd": "1"}
+    job = town.ask("ann", "POST", "/jobs", json=bounded).json()
+    path = f"/jobs/{job['id']}/budget/raise"
+    for who in ("ann", "bob"):
+        refused = town.ask(who, "POST", path, json={"usd": "5"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "not-yours")
+    asker = Asker(town.served.doors, DEFAULT_TENANT)
+    assert asker.audit() == []
+    raised = town.ask("olga", "POST", path, json={"usd": "0.5"})
+    assert [each["cap"] for each in raised.json()["data"]] == ["1.5"]
+    (line,) = asker.audit()
+    told = {name: line[name] for name in ("kind", "job_id", "scope", "amounts", "by")}
+    assert told == {
+        "kind": "budget.raised",
+        "job_id": job["id"],
+        "scope": "job",
+        "amounts": {"usd": "0.5"},
+        "by": "olga",
+    }
+    assert asker.verify().is_whole
+    missing = town.ask("olga", "POST", path, json={"usd": "1", "tokens": 5})
+    assert missing.status_code == 422
+    assert len(asker.audit()) == 1, "what was not raised leaves no line"
