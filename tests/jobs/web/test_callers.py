@@ -219,7 +219,7 @@ def test_a_copy_is_only_for_who_could_have_asked_for_it(town: Town, who: str, st
     fail(town, old)
     before = town.served.row_counts()
     for path, body in (
-        (f"/jobs/{old}/fork", {"from_step": 1, "input": {"of": who}}),
+        (f"/jobs/{old}/fork", {"from_step": 1}),
         (f"/dead-letters/{old}/replay", {}),
     ):
         answer = town.ask(who, "POST", path, json=body)
@@ -230,6 +230,19 @@ def test_a_copy_is_only_for_who_could_have_asked_for_it(town: Town, who: str, st
         made = answer.json()
         told = (made["origin"], made["requester"], made["roles"])
         assert told == ("chat", "ann", ["finance", "support"]), "it is still a job of Ann's"
+
+
+@pytest.mark.parametrize(("who", "status"), [("ann", 202), ("operator", 403), ("olga", 403)])
+def test_nobody_gives_a_copy_words_that_its_requester_did_not_say(
+    town: Town, who: str, status: int
+) -> None:
+    old = town.submit("ann")["id"]
+    fail(town, old)
+    said = {"from_step": 1, "input": {"of": who}}
+    answer = town.ask(who, "POST", f"/jobs/{old}/fork", json=said)
+    assert answer.status_code == status, answer.text
+    assert answer.json().get("code") == (None if status == 202 else "not-yours")
+    assert town.served.row_counts()["jobs"] == (2 if status == 202 else 1)
 
 
 @pytest.mark.parametrize(("who", "status"), [("operator", 202), ("olga", 202), ("ann", 403)])
