@@ -6,7 +6,7 @@ StepwellError
 │   ├── UnknownModel      no model can be made of that name
 │   ├── InvalidInput      the input does not fit what the agent asks for
 │   │   └── BadSchedule   nobody can go by that timetable, or its name is taken
-│   ├── IdempotencyMismatch   the key was used before, with another request
+│   ├── IdempotencyMismatch   the key was used before, with another request or by another
 │   └── NotNow            there is no room for it now; the same request may be taken later
 │       ├── Overloaded    too much waits on the platform
 │       └── OverQuota     too much of this tenant waits
@@ -61,7 +61,7 @@ class BadSchedule(InvalidInput):
 
 
 class IdempotencyMismatch(Refused):
-    """The idempotency key was used before, with another request."""
+    """The idempotency key was used before, with another request or by another caller."""
 
     code = "idempotency-mismatch"
 

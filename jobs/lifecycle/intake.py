@@ -42,6 +42,8 @@ from store.states import JobClass, Origin
 
 INPUT_BYTES_MAX = 1024 * 1024
 KEY_CHARS_MAX = 255
+# What the keys of ticks begin with: somebody else's would take the place of a job to come.
+TICKS = "schedule:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,8 @@ def check_key(key: str | None) -> str | None:
     """The idempotency key, if it is one."""
     if key is not None and not (0 < len(key) <= KEY_CHARS_MAX and key.isprintable()):
         raise InvalidInput(f"An idempotency key has 1 to {KEY_CHARS_MAX} printable characters.")
+    if key is not None and key.startswith(TICKS):
+        raise InvalidInput(f"Idempotency keys that begin with {TICKS!r} are those of schedules.")
     return key
 
 
@@ -260,10 +264,19 @@ def fingerprint(submission: Submission) -> str:
     return hashlib.sha256(json.dumps(face, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _came_by(job: JobRow | NewJob) -> tuple[str | None, Origin, frozenset[str]]:
+    return job.requester, Origin(job.origin), frozenset(job.roles)
+
+
 def _replayed(earlier: JobRow, new: NewJob) -> JobRow:
     if earlier.request_sha256 != new.request_sha256:
         raise IdempotencyMismatch(
             f"The idempotency key {new.idempotency_key!r} was used for another request "
             f"(job {earlier.id}). Use a new key."
+        )
+    if _came_by(earlier) != _came_by(new):
+        raise IdempotencyMismatch(
+            f"The idempotency key {new.idempotency_key!r} was used by somebody else, through "
+            f"another door or with other roles (job {earlier.id}). Use a new key."
         )
     return earlier

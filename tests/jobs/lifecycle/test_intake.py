@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from jobs.errors import IdempotencyMismatch, InvalidInput, Refused, UnknownAgent
 from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.intake import INPUT_BYTES_MAX, Submission, submit
 from jobs.settings import Settings
-from store.states import JobClass, JobStatus, StepState
+from store.states import JobClass, JobStatus, Origin, StepState
 from tests.conftest import Database
 from tests.processes import PROGRAMS, Viewer
 from tests.programs import as_input
@@ -64,6 +65,11 @@ REFUSALS: dict[str, tuple[Submission, type[Refused], str]] = {
     "no end of nesting": (Submission("count", {"x": None}), InvalidInput, "input"),
     "an empty key": (Submission("count", {}, idempotency_key=""), InvalidInput, "1 to 255"),
     "a long key": (Submission("count", {}, idempotency_key="k" * 256), InvalidInput, "1 to 255"),
+    "a key of a tick": (
+        Submission("count", {}, idempotency_key="schedule:x"),
+        InvalidInput,
+        "those of schedules",
+    ),
     "a key with a nul": (Submission("count", {}, idempotency_key="a\x00"), InvalidInput, "key"),
 }
 
@@ -150,6 +156,20 @@ def test_a_full_lane_takes_the_job_in_and_leaves_the_ring_to_dispatch(
     with Redis.from_url(redis_url) as client:
         assert client.llen("stepwell.default.waits") == 1
     desk.close()
+
+
+@pytest.mark.parametrize(
+    "other", [{"requester": "eve"}, {"origin": Origin.CHAT}, {"roles": ()}, {"roles": ("admin",)}]
+)
+def test_a_key_is_that_of_one_caller(viewer: Viewer, other: dict[str, Any]) -> None:
+    asked = Submission(
+        "walk", {}, idempotency_key="k", requester="ann", roles=("finance", "support")
+    )
+    first = submit(viewer.desk, viewer.tenant_id, asked)
+    same = submit(viewer.desk, viewer.tenant_id, replace(asked, roles=("support", "finance")))
+    assert (same.job.id, same.created) == (first.job.id, False)
+    with pytest.raises(IdempotencyMismatch, match=str(first.job.id)):
+        submit(viewer.desk, viewer.tenant_id, replace(asked, **other))
 
 
 def test_without_redis_a_job_is_taken_in_and_waits(database: Database) -> None:
