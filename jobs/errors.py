@@ -3,6 +3,7 @@
 StepwellError
 ├── Refused               the caller has to change something; nothing was created
 │   ├── UnknownAgent      no agent by that name is served here
+│   ├── UnknownTenant     whoever asks is of no tenant that there is
 │   ├── UnknownModel      no model can be made of that name
 │   ├── InvalidInput      the input does not fit what the agent asks for
 │   │   └── BadSchedule   nobody can go by that timetable, or its name is taken
@@ -16,6 +17,7 @@ StepwellError
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 
 class StepwellError(Exception):
@@ -36,6 +38,18 @@ class UnknownAgent(Refused):
     """No agent by that name is served here."""
 
     code = "unknown-agent"
+
+
+class UnknownTenant(Refused):
+    """Whoever asks is of no tenant that there is."""
+
+    code = "unknown-tenant"
+
+    def __init__(self, tenant_id: UUID) -> None:
+        super().__init__(
+            f"There is no tenant {tenant_id} on this platform. Whoever runs it has to make it "
+            "before its callers can ask for anything."
+        )
 
 
 class UnknownModel(Refused):

@@ -23,7 +23,14 @@ from broker.lanes import lane_of
 from jobs.agent.agent import Agent
 from jobs.agent.model import check_model_name
 from jobs.agent.registry import Program
-from jobs.errors import IdempotencyMismatch, InvalidInput, Overloaded, OverQuota, UnknownModel
+from jobs.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    Overloaded,
+    OverQuota,
+    UnknownModel,
+    UnknownTenant,
+)
 from jobs.lifecycle import admission
 from jobs.lifecycle.admission import WELCOME_EARLY_S as EARLY_S
 from jobs.lifecycle.admission import WELCOME_LATE_S as LATE_S
@@ -105,6 +112,8 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         line = desk.lines.find(
             tenant_id, new.job_class, lambda: load.read_line(tx, tenant_id, new.job_class)
         )
+        if line is None:
+            raise UnknownTenant(tenant_id)
         outlook = look_ahead(desk, new, line)
         if outlook.refusal is not None and refusals.is_expected(
             tx, tenant_id, new.request_sha256 or "", early_s=EARLY_S, late_s=LATE_S
@@ -144,11 +153,8 @@ class Outlook:
     is_free: bool
 
 
-def look_ahead(desk: Desk, new: NewJob, line: Line | None, *, is_expected: bool = False) -> Outlook:
+def look_ahead(desk: Desk, new: NewJob, line: Line, *, is_expected: bool = False) -> Outlook:
     """What a new job would come to, behind this line."""
-    if line is None:
-        # A tenant that does not exist is refused by the tables.
-        return Outlook(None, is_free=False)
     let = desk.tally.read(line, new.tenant_id, new.job_class)
     asked = Asked(new.agent, new.job_class, new.deadline_in_s)
     refusal = admission.decide(line, asked, desk.limits, let, is_expected=is_expected)

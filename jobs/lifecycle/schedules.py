@@ -17,11 +17,11 @@ from uuid_utils.compat import uuid7
 
 from jobs.agent.diary import ScheduleWish
 from jobs.agent.registry import Program, Registry
-from jobs.errors import BadSchedule
+from jobs.errors import BadSchedule, UnknownTenant
 from jobs.lifecycle.intake import check_input, check_model
 from scheduler.ticking import timetable_of
 from scheduler.timetable import NoTimetable, Timetable
-from store import schedules
+from store import schedules, tenants
 from store.doors import Doors
 from store.errors import NotFound
 from store.schedules import NewSchedule, ScheduleRow, begins_as_json
@@ -60,7 +60,7 @@ def make(
 ) -> ScheduleRow:
     """Check the wish and put the schedule down; the same id again gives the one of the first time.
 
-    Raises `BadSchedule`, `UnknownAgent`, `UnknownModel` and `InvalidInput`.
+    Raises `BadSchedule`, `UnknownAgent`, `UnknownModel`, `UnknownTenant` and `InvalidInput`.
     """
     program = registry.find(wish.agent)
     asked = check_input(program, wish.input)
@@ -68,6 +68,8 @@ def make(
     wish = replace(check_wish(wish), agent=program.name, input=asked)
     new_id = schedule_id or uuid7()
     with doors.as_tenant(tenant_id) as tx:
+        if not tenants.exists(tx, tenant_id):
+            raise UnknownTenant(tenant_id)
         timetable = read_timetable(wish, starts_at=schedules.read_clock(tx), seed=new_id)
         new = _put_together(tenant_id, wish, timetable, program, maker)
         made = schedules.create(tx, new, count_max=count_max)

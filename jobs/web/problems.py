@@ -63,6 +63,7 @@ class Problem:
 
 TABLE: Mapping[type[Exception], Problem] = {
     errors.UnknownAgent: Problem(404, "unknown-agent", "No such agent"),
+    errors.UnknownTenant: Problem(403, "unknown-tenant", "No such tenant"),
     errors.UnknownModel: Problem(422, "unknown-model", "No such model"),
     errors.InvalidInput: Problem(422, "invalid-input", "The input does not fit the agent"),
     errors.BadSchedule: Problem(422, "bad-schedule", "The schedule cannot be"),

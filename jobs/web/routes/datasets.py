@@ -12,12 +12,13 @@ from fastapi import APIRouter, Query, Request
 
 from jobs.datasets import ingest
 from jobs.datasets.ingest import Ingested, IngestLimits
+from jobs.errors import UnknownTenant
 from jobs.web.asked import Lobby, TheLobby, TheTenant
 from jobs.web.names import safe_name
 from jobs.web.refusals import BadRequest
 from jobs.web.shapes import Dataset
 from jobs.web.spool import PIECE_BYTES, Spooled, spooled
-from store import artifacts
+from store import artifacts, tenants
 from store.rows import ArtifactRow
 
 router = APIRouter(tags=["datasets"])
@@ -29,7 +30,7 @@ READERS = CapacityLimiter(2)
 @router.post(
     "/datasets",
     status_code=201,
-    responses={400: {}, 413: {}, 422: {}, 503: {}, 507: {}},
+    responses={400: {}, 403: {}, 413: {}, 422: {}, 503: {}, 507: {}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -79,6 +80,8 @@ def _read_as_table(tenant_id: UUID, upload: Spooled, called: str) -> Ingested:
 
 def _keep(lobby: Lobby, tenant_id: UUID, upload: Spooled, called: str) -> ArtifactRow:
     with lobby.desk.doors.as_tenant(tenant_id) as tx:
+        if not tenants.exists(tx, tenant_id):
+            raise UnknownTenant(tenant_id)
         return artifacts.save(
             tx,
             tenant_id=tenant_id,

@@ -28,7 +28,7 @@ STEPS_PAGE_MAX = 1000
     "/jobs",
     status_code=202,
     response_model=Job | Trial,
-    responses={404: {}, 413: {}, 422: {}, 503: {}},
+    responses={403: {}, 404: {}, 413: {}, 422: {}, 503: {}},
     summary="Ask for a job",
 )
 def submit_job(

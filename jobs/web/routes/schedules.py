@@ -20,7 +20,10 @@ router = APIRouter(tags=["schedules"])
 
 
 @router.post(
-    "/schedules", status_code=201, responses={404: {}, 413: {}, 422: {}}, summary="Make a schedule"
+    "/schedules",
+    status_code=201,
+    responses={403: {}, 404: {}, 413: {}, 422: {}},
+    summary="Make a schedule",
 )
 def create_schedule(
     asked: ScheduleRequest, response: Response, desk: TheDesk, caller: TheCaller

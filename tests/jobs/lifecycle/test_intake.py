@@ -12,7 +12,14 @@ from redis import Redis
 from sqlalchemy import text
 
 from broker.settings import BrokerSettings
-from jobs.errors import IdempotencyMismatch, InvalidInput, Refused, UnknownAgent, UnknownModel
+from jobs.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    Refused,
+    UnknownAgent,
+    UnknownModel,
+    UnknownTenant,
+)
 from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.intake import INPUT_BYTES_MAX, Submission, submit
 from jobs.settings import Settings
@@ -184,6 +191,6 @@ def test_without_redis_a_job_is_taken_in_and_waits(database: Database) -> None:
 
 def test_a_job_for_a_tenant_that_does_not_exist_leaves_nothing(viewer: Viewer) -> None:
     nobody: UUID = uuid4()
-    with pytest.raises(Exception, match="tenant"):
+    with pytest.raises(UnknownTenant, match=str(nobody)):
         submit(viewer.desk, nobody, Submission("walk", {}))
     assert count_rows(viewer) == 0

@@ -57,6 +57,7 @@ PEOPLE: dict[str, tuple[str, list[str], str]] = {
     "bob": ("bob", ["finance", "support", "admin"], "chat"),
     "olga": ("olga", ["operator"], "mcp"),
     "eve": ("eve", [], "api"),
+    "nora": ("nora", [], "api"),
 }
 
 
@@ -65,7 +66,7 @@ def town(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Town]:
     file, elsewhere = tmp_path / "callers.toml", uuid4()
     tokens = {"operator": TOKEN}
     for who, (name, roles, origin) in PEOPLE.items():
-        tenant_id = elsewhere if who == "eve" else None
+        tenant_id = {"eve": elsewhere, "nora": uuid4()}.get(who)
         tokens[who] = add_caller(file, name, roles=roles, origin=origin, tenant_id=tenant_id)
     with serve(database, redis_url, tmp_path / "home", callers_file=file) as served:
         with served.doors.as_operator("test") as tx:
@@ -106,6 +107,19 @@ def test_a_caller_is_behind_the_wall_of_their_tenant(town: Town) -> None:
     assert town.ask("eve", "GET", f"/jobs/{ours['id']}").status_code == 404
     assert town.ask("ann", "GET", f"/jobs/{theirs['id']}").status_code == 404
     assert [job["id"] for job in town.ask("eve", "GET", "/jobs").json()["data"]] == [theirs["id"]]
+
+
+def test_a_caller_of_no_tenant_that_there_is_is_told_so(town: Town) -> None:
+    daily = {"name": "daily", "agent": "echo", "input": {}, "every_s": 3600}
+    before = town.served.row_counts()
+    for path, sent in (
+        ("/jobs", {"json": ECHO}),
+        ("/schedules", {"json": daily}),
+        ("/datasets?name=a.csv", {"content": b"a,b\n1,2\n"}),
+    ):
+        told = town.ask("nora", "POST", path, **sent)
+        assert (told.status_code, told.json()["code"]) == (403, "unknown-tenant"), told.text
+    assert town.served.row_counts() == before
 
 
 @pytest.mark.parametrize("shown", ["wrong", HASH, "stepwell_"])
