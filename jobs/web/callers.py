@@ -28,6 +28,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.policy.judgement import ROLE
 from jobs.web.settings import WebSettings
 from store.errors import NotReady
 from store.rows import JobRow
@@ -42,6 +43,8 @@ ROLES_MAX = 50
 # The group may read it; nobody else may, and only its owner may write.
 FORBIDDEN_MODE = stat.S_IWGRP | stat.S_IRWXO
 
+# A role is what a policy may ask for. Only by its pattern: a value that is wrong is never told.
+Role = Annotated[str, Field(pattern=f"^{ROLE.pattern}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$")]
 
 
@@ -77,7 +80,7 @@ class Entry(BaseModel):
 
     name: Name
     token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    roles: Annotated[list[Name], Field(max_length=ROLES_MAX)] = []
+    roles: Annotated[list[Role], Field(max_length=ROLES_MAX)] = []
     origin: Literal["chat", "api", "webhook", "mcp"] = "api"
     tenant_id: UUID | None = None
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from jobs.policy.judgement import check_role
 from jobs.settings import Settings
 from jobs.web.app import create_app
 from jobs.web.callers import Callers, read_callers
@@ -301,6 +302,10 @@ BROKEN: dict[str, tuple[str, str]] = {
     "an origin of ours": (entry(origin="schedule"), "origin: Input should be 'chat'"),
     "from an agent": (entry(origin="agent"), "origin: Input should be 'chat'"),
     "roles as a text": (entry(roles="finance"), "roles: Input should be a valid list"),
+    "a role with a plus": (entry(roles=["a+b"]), "roles.0"),
+    "a role that is two": (entry(roles=["a & b"]), "roles.0"),
+    "a role with an end of line": (entry() + 'roles = ["a\\n"]\n', "roles.0"),
+    "a long role": (entry(roles=["a" * 65]), "roles.0"),
     "a word too many": (entry(admin=True).replace("True", "true"), "admin: Extra inputs"),
     "the operator's name": (entry(name="operator"), "'operator' is who holds"),
     "a token twice": (entry() + entry(name="bob"), r"twice \(of ann, bob\)"),
@@ -350,6 +355,15 @@ def test_the_one_in_the_home_is_read_where_none_is_named(tmp_path: Path) -> None
     (tmp_path / "callers.toml").chmod(0o600)
     with pytest.raises(NotReady, match="it is no TOML"):
         create_app(settings, web)
+
+
+@pytest.mark.parametrize("role", ["finance", "eu/finance", "team:pay", "a" * 64, "F_1.x@y-z"])
+def test_whatever_role_a_policy_may_ask_for_a_caller_may_have(tmp_path: Path, role: str) -> None:
+    check_role(role)
+    token = add_caller(tmp_path / "callers.toml", "bob", roles=[role], origin="api")
+    found = Callers.load(tmp_path / "callers.toml", DEFAULT_TENANT).find(token)
+    assert found is not None
+    assert found.roles == {role}
 
 
 def test_somebody_is_added_and_all_that_was_there_stays(tmp_path: Path) -> None:
