@@ -35,10 +35,11 @@ def conclude_with(held: Claim, program: Program, returned: Any, house: House) ->
         return replace(acted, taints=taint_of_children(held, house))
     passed = pass_result(held, program, as_json(returned), house)
     output = {"outcome": passed.outcome, "content": fit(held, passed.value, house)} | passed.marks
-    taints = taint_of_children(held, house)
-    if held.granted is not None and held.granted.args != held.input["args"]:
-        output["edited_args"] = held.granted.args
+    made_with = held.input["args"] if held.granted is None else held.granted.args
+    if made_with != held.input.get("planned_args", held.input["args"]):
+        output["edited_args"] = made_with
     plan = (program.model_step(),)
+    taints = taint_of_children(held, house)
     return Acted(output, passed.outcome, plan=plan, is_joining=True, taints=taints)
 
 

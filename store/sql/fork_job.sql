@@ -7,7 +7,8 @@
 --   p_from null    replay of a failed job: every committed step is shared; the failed one and those that
 --                  never ran are ready again, under the keys of the original, so that what the other
 --                  side has seen already is known there; a begun effect stays begun, and is asked
---                  about, unless it failed in a way that says that nothing happened
+--                  about, unless it failed in a way that says that nothing happened; a call that was
+--                  begun as people have edited it keeps their arguments, which its key stands for
 --
 -- It came to be as the original did: what was out of the reach of that is out of the reach of its copy.
 --
@@ -50,7 +51,12 @@ begin
     tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input, state, epoch,
     attempts, losses, claimed_at, committed_at, output, error, effect_key, effect_epoch, effect_started_at)
   select p_tenant, p_new, c.seq, c.parent_seq, c.kind, c.name, coalesce(p_class, old.job_class),
-         c.work, c.input,
+         c.work,
+         case when not s.is_shared and yes.args is distinct from c.input -> 'args'
+              then c.input || jsonb_build_object(
+                'args', yes.args,
+                'planned_args', coalesce(c.input -> 'planned_args', c.input -> 'args'))
+              else c.input end,
          case when s.is_shared then c.state else 'ready' end,
          case when s.is_shared or p_from is null then c.epoch else 0 end,
          case when s.is_shared then c.attempts else 0 end,
@@ -66,7 +72,15 @@ begin
     from stepwell.steps_of_fork(p_tenant, p_job, p_from) s
     join stepwell.checkpoints c on c.tenant_id = p_tenant and c.job_id = p_job and c.seq = s.seq
    cross join lateral (select s.is_shared or p_from is null and coalesce(c.error ->> 'class', '')
-     not in ('not_sent', 'rate_limited', 'quota', 'rejected') as is_so) begun;
+     not in ('not_sent', 'rate_limited', 'quota', 'rejected') as is_so) begun
+   cross join lateral (
+     -- Without a yes that was made use of, the arguments are those that were planned.
+     select coalesce((
+       select a.args from stepwell.approvals a
+        where p_from is null and c.kind = 'tool' and a.tenant_id = p_tenant and a.job_id = p_job
+          and a.seq = c.seq and a.consumed_at is not null
+        order by a.n desc
+        limit 1), c.input -> 'args') as args) yes;
   insert into stepwell.events (tenant_id, job_id, id, type, data)
   values (p_tenant, p_new, 1, 'job.queued', jsonb_build_object(
     'agent', old.agent, 'class', coalesce(p_class, old.job_class), 'forked_from', p_job,

@@ -337,6 +337,24 @@ def test_a_replay_asks_again(household: Household, asker: Asker, ledger: Path) -
     assert household.run(new_id).status is JobStatus.COMPLETED
 
 
+def test_a_replay_asks_about_the_arguments_that_its_key_has_seen(
+    household: Household, asker: Asker, ledger: Path
+) -> None:
+    world(ledger, "refuse")
+    household.house.draw = Impatient()
+    job_id = submit(household, ("refund_keyed", {"amount": 500}))
+    waiting(household, asker, job_id)
+    say(household, job_id, Decision.EDIT, args={"amount": 300})
+    household.run(job_id)
+    world(ledger, "")
+    new_id = replay(household.viewer, job_id)
+    assert waiting(household, asker, new_id).args == {"amount": 300}
+    say(household, new_id)
+    job = household.run(new_id)
+    assert {*lines(ledger)} == {f"refund 300 {job_id}:2"}
+    assert "'args': {'amount': 300}" in str(job.output), "the model knows what it was made with"
+
+
 # --- workers that die -----------------------------------------------------------------------------
 
 
