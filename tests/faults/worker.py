@@ -23,7 +23,7 @@ from typing import Any
 from uuid import UUID
 
 from jobs import worker
-from jobs.lifecycle import attempt
+from jobs.lifecycle import attempt, concluding
 from store import transitions
 from store.transitions import Parked
 from tests.faults import proxy
@@ -59,7 +59,7 @@ def surround_claim() -> None:
 
 
 def surround_settle() -> None:
-    real = attempt.settle
+    real = concluding.settle
 
     def settle(held: Any, settlement: Any, house: Any) -> Any:
         if settlement.is_joining:
@@ -76,11 +76,11 @@ def surround_settle() -> None:
                 stand(Point.AFTER_CLAIM, held.job_id, settled.first_seq)
         return settled
 
-    attempt.settle = settle
+    concluding.settle = settle
 
 
 def surround_park() -> None:
-    real = attempt.park
+    real = concluding.park
 
     def park(held: Any, wait: Any, house: Any) -> Any:
         stand(Point.PARKING, held.job_id, held.seq)
@@ -90,7 +90,7 @@ def surround_park() -> None:
         stand(Point.PARKED, held.job_id, held.seq)
         return parked
 
-    attempt.park = park
+    concluding.park = park
 
 
 def surround_answers() -> None:
