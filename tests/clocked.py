@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_ai.models.function import FunctionModel
+from pydantic import BaseModel
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from jobs import Agent, Child, Delegate, Limits, Pipeline, reschedule_self, schedule_tool, tool
-from tests.programs import Script, follow_script
+from tests.programs import Script, follow_script, note
 
 
 @tool(effect="read")
@@ -20,6 +22,31 @@ def give_back(value: Any) -> Any:
     return value
 
 
+class Sprawl(BaseModel):
+    """What a job's schedules are called, with a number behind it."""
+
+    name: str
+
+
+SPRAWL = 3
+
+
+def sprawl(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Ask for three schedules of the same agent, whether or not there is a tool for that."""
+    note(f"offered {' '.join(sorted(tool.name for tool in info.function_tools))}")
+    if len(messages) > 1:
+        return ModelResponse(parts=[TextPart("done")])
+    (prompt,) = (part for part in messages[0].parts if part.part_kind == "user-prompt")
+    name = Sprawl.model_validate_json(str(prompt.content)).name
+    wanted = [{"name": f"{name}-{n}", "input": {"name": f"{name}-{n}"}} for n in range(SPRAWL)]
+    return ModelResponse(
+        parts=[
+            ToolCallPart("schedule", each | {"every_s": 3600}, tool_call_id=each["name"])
+            for each in wanted
+        ]
+    )
+
+
 clocked = Agent(
     name="clocked",
     model=FunctionModel(follow_script, model_name="script"),
@@ -30,3 +57,11 @@ clocked = Agent(
     limits=Limits(failed_tools_max=9),
 )
 chime = Pipeline(name="chime", steps=[give_back], deadline_s=900.0)
+sprawling = Agent(
+    name="sprawling",
+    model=FunctionModel(sprawl, model_name="sprawl"),
+    instructions="Never do anything yourself.",
+    tools=[schedule_tool()],
+    input_type=Sprawl,
+    limits=Limits(failed_tools_max=9),
+)

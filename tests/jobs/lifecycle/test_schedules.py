@@ -20,10 +20,12 @@ from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.diary import JobDiary
 from jobs.lifecycle.schedules import Maker
 from jobs.settings import Settings
-from store import schedules
+from store import approvals, schedules
+from store.approvals import Said
 from store.rows import JobRow
 from store.schedules import ScheduleRow
-from store.states import CatchUp, JobClass, JobStatus, Origin, Overlap, TickState
+from store.states import CatchUp, Decision, JobClass, JobStatus, Origin, Overlap, TickState
+from tests.clocked import SPRAWL
 from tests.conftest import Database
 from tests.housing import Household, hand_of, tool_steps
 from tests.processes import Viewer
@@ -293,6 +295,46 @@ def test_what_a_schedule_made_makes_no_schedules_nor_do_its_children(
     assert "is not available to this job" in str(refused)
     assert "is not available to this job" in str(handed_on)
     assert every(household.viewer) == [clockwork.row(row.id)]
+
+
+def test_one_becomes_three_and_they_never_become_nine(
+    household: Household, clockwork: Clockwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that asks for three more schedules in every job: 1, 3, 9, 27 if nobody stops it."""
+    ledger = tmp_path / "ledger"
+    monkeypatch.setenv("TEST_LEDGER", str(ledger))
+    asked = {"origin": Origin.CHAT, "requester": "ann"}
+    root_id = household.viewer.submit("sprawling", {"name": "s"}, **asked)
+    household.run_until_parked(root_id, SPRAWL)
+    assert every(household.viewer) == [], "each waits for whoever asked"
+    confirm_all(household, root_id)
+    assert household.run(root_id).status is JobStatus.COMPLETED
+    first = [row.id for row in every(household.viewer)]
+    assert len(first) == SPRAWL
+
+    for generation in range(1, 4):
+        for schedule_id in first:
+            job = household.run(fire(clockwork, schedule_id))
+            refused = [e for e in household.viewer.events(job.id) if e.type == "call.refused"]
+            assert [(e.data["tool"], e.data["code"]) for e in refused] == [
+                ("schedule", "origin")
+            ] * SPRAWL
+            assert job.status is JobStatus.COMPLETED, "it was told, and went on without"
+        assert [row.id for row in every(household.viewer)] == first
+        assert clockwork.count_jobs() == 1 + SPRAWL * generation
+    seen = ledger.read_text().splitlines()
+    assert seen == ["offered schedule"] * 2 + ["offered "] * 2 * 3 * SPRAWL
+
+
+def confirm_all(household: Household, job_id: UUID) -> None:
+    viewer = household.viewer
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        for asked in approvals.list_pending(tx, job_id=job_id):
+            which = asked.job_id, asked.seq, asked.n
+            said = Said(Decision.APPROVE)
+            approvals.decide(
+                tx, viewer.tenant_id, which, asked.args_sha256, said, by="ann", roles=frozenset()
+            )
 
 
 def test_a_scheduled_job_moves_its_next_run_once(
