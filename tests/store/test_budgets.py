@@ -336,12 +336,25 @@ def test_children_share_what_is_left_and_a_part_stays_with_the_parent(books: Boo
     assert books.account(parent_id, STEPS).left == 4
 
 
-def test_a_child_gets_what_its_agent_names_or_what_is_there(books: Bookkeeper) -> None:
-    born = [bounded_child(usd="0.7"), bounded_child(usd="0.7"), bounded_child(usd="0.7")]
+@pytest.mark.parametrize(
+    ("asked", "lent", "left"),
+    [
+        (["0.7", "0.2"], ["0.7", "0.2"], "0.1"),
+        (["0.7", "0.7", "0.7"], ["0.333333333", "0.333333333", "0.333333334"], "0"),
+        (["5", "0.1"], ["0.9", "0.1"], "0"),
+        (["0.1", "5"], ["0.1", "0.9"], "0"),
+        (["5", None], ["0.666666667", "0.333333333"], "0"),
+        ([None, "5"], ["0.333333333", "0.666666667"], "0"),
+    ],
+)
+def test_a_child_gets_what_its_agent_names_or_a_fair_part(
+    books: Bookkeeper, asked: list[str | None], lent: list[str], left: str
+) -> None:
+    born = [child() if usd is None else bounded_child(usd=usd) for usd in asked]
     parent_id = books.bear_with(*born, usd="1.00")
     caps = [books.account(each.id, USD).cap for each in born]
-    assert caps == [Decimal("0.7"), Decimal("0.3"), 0]
-    assert books.account(parent_id, USD).left == 0
+    assert caps == [Decimal(each) for each in lent]
+    assert books.account(parent_id, USD).left == Decimal(left)
 
 
 def test_a_child_has_the_caps_of_its_agent_where_its_parent_has_none(books: Bookkeeper) -> None:

@@ -180,8 +180,10 @@ class Budgets(RuleBasedStateMachine):
         share = (left / (len(born) + 1)).quantize(Decimal("1e-9"), "ROUND_FLOOR")
         self.books.park(held, delegate(*born))
         self.held.remove((purse, held))
-        for each, usd in zip(born, asked, strict=True):
-            cap = min(share if usd is None else usd, left)
+        wants = [share if usd is None else usd for usd in asked]
+        for n, (each, want) in enumerate(zip(born, wants, strict=True), start=1):
+            part = (left / (len(born) - n + 1)).quantize(Decimal("1e-9"), "ROUND_FLOOR")
+            cap = min(want, max(part, left - sum(wants[n:], NOTHING)))
             left -= cap
             purse.children.append(Purse(each.id, cap, purse))
             assert self.books.account(each.id, USD).cap == cap
