@@ -12,11 +12,12 @@ log = structlog.get_logger(__name__)
 
 
 def retire(doors: Doors, kept: SchedulerSettings) -> int:
-    """Forget a batch of jobs, gone workers, refusals, ticks and days; returns how many jobs."""
+    """Forget a batch of jobs, and of all else that is kept for a while; returns how many jobs."""
     with doors.as_operator("retention") as tx:
         workers.forget_gone(tx, kept.worker_rows_kept_s)
         refusals.forget(tx, kept.refusals_kept_s, kept.retire_batch)
         schedules.forget_ticks(tx, kept.ticks_kept_s, kept.retire_batch)
+        schedules.forget_ended(tx, kept.ticks_kept_s, kept.retire_batch)
         budgets.forget(tx, kept_s=kept.jobs_kept_s, limit=kept.retire_batch)
     with doors.as_operator("retention") as tx:
         gone = due.retire_jobs(

@@ -48,6 +48,8 @@ class SchedulerSettings(BaseSettings):
         default=30 * 86_400.0, gt=0, description="how long the audit lines of refusals are kept"
     )
     ticks_kept_s: float = Field(
-        default=30 * 86_400.0, gt=0, description="how long it is kept what became of a tick"
+        default=30 * 86_400.0,
+        gt=0,
+        description="how long it is kept what became of a tick, and a schedule after its last one",
     )
     worker_rows_kept_s: float = Field(default=86_400.0, gt=0)

@@ -394,6 +394,21 @@ def forget_ticks(tx: Connection, older_than_s: float, limit: int) -> int:
     ).rowcount
 
 
+def forget_ended(tx: Connection, older_than_s: float, limit: int) -> int:
+    """Forget a batch of schedules that have no tick to come, and none any more that is kept."""
+    return tx.execute(
+        text(
+            "delete from stepwell.schedules s where s.ctid in (select o.ctid "
+            "from stepwell.schedules o where o.next_at is null "
+            "and o.last_tick_at < now() - make_interval(secs => :age) "
+            "and not exists (select from stepwell.ticks t where t.tenant_id = o.tenant_id "
+            "and t.schedule_id = o.id) "
+            "order by o.last_tick_at limit :limit)"
+        ),
+        {"age": older_than_s, "limit": limit},
+    ).rowcount
+
+
 def _schedule(row: Row[Any]) -> ScheduleRow:
     told = _named(row._mapping, ScheduleRow.__slots__)
     told["job_class"] = JobClass(told["job_class"])

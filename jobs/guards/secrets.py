@@ -68,6 +68,8 @@ FIELD = re.compile(
 CHARS_MIN = 12
 NAMED_KIND = "named secret"
 MARK = f"[secret: {NAMED_KIND}]"
+# What people number things with, such as order-2024-00017.
+NUMBERED = re.compile(r"(?:[A-Za-z]+|\d{1,8})(?:[-_./:](?:[A-Za-z]+|\d{1,8}))*")
 # Below it, per character, a value is a word or a date rather than something drawn at random.
 ENTROPY_MIN_BITS = 3.0
 
@@ -151,8 +153,10 @@ def _mask_named(match: re.Match[str], found: Counter[str]) -> str:
 
 
 def looks_random(value: str) -> bool:
-    """Whether the value has letters and digits, and too many different ones for a word."""
+    """Whether the value has letters and digits mixed, and too many different ones for a word."""
     if re.search(r"\s", value) or not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
+        return False
+    if NUMBERED.fullmatch(value):
         return False
     return entropy_bits(value) >= ENTROPY_MIN_BITS
 

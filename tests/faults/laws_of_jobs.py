@@ -56,8 +56,8 @@ def child_is_less(case: Case) -> Iterator[Finding]:
 
     One line has one tenant and one root, each child is one deeper, was asked for by a step that
     waited for it, ends no later than its parent has to, and does not outlive it. It has every
-    origin of its parent, which decides on its tools, the requester and the roles. Budgets come
-    later.
+    origin of its parent, which decides on its tools, the requester and the roles. What it was lent
+    is looked at with the other totals (laws_of_budgets.py).
     """
     if case.job is None:
         return

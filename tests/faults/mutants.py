@@ -256,6 +256,13 @@ MUTANTS = (
         one("settle_budget", "set reserved = b.reserved - settled.reserved, spent", "set spent"),
     ),
     Mutant(
+        "a budget that is lent twice",
+        "budget_conserved",
+        scenes.a_parent_lends_to_two,
+        one("lend_budgets", "v_left := v_left - v_taken;", "")
+        + one("lend_budgets", "v_left - child.wanted_later", "v_left"),
+    ),
+    Mutant(
         "a child that may take longer than its parent",
         "child_is_less",
         scenes.a_parent_has_little_time,

@@ -363,6 +363,23 @@ def a_budget_is_spent(stage: Stage) -> None:
         stage.fail(held)
 
 
+def a_parent_lends_to_two(stage: Stage) -> None:
+    """Each of its children asks for all that it has; half of that does not pay for a call."""
+    books = Bookkeeper(stage.doors, stage.stepper.tenant_id)
+    job_id = stage.put_down(WORK)
+    books.endow(job_id, tokens=30)
+    children = [replace(child(n), steps=(ASK_MODEL,), budget={"tokens": "30"}) for n in (1, 2)]
+    stage.park(stage.take(job_id), WaitKind.CHILDREN, children=tuple(children))
+    for each in children:
+        held = stage.take(each.id)
+        if books.reserve(held, tokens=20) is Reserved.RESERVED:
+            stage.commit(held, "asked", ends=True)
+        else:
+            stage.fail(held)
+    stage.tell_parents()
+    stage.finish(job_id)
+
+
 def two_tenants_are_neighbours(stage: Stage) -> None:
     """Each has a job with a signal that nobody has read."""
     for tenant_id in stage.facts.tenants:

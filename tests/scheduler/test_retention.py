@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,13 +11,14 @@ from structlog.testing import capture_logs
 
 from scheduler.retention import retire
 from scheduler.settings import SchedulerSettings
-from store import workers
+from store import schedules, workers
 from store.doors import Doors
 from store.errors import NotFound
 from store.schema import workers as rows
 from store.states import WorkerState
 from tests.running import at_once
 from tests.stepping import COMPLETED, Stepper
+from tests.ticking import HOUR_S, Clockwork
 
 DAY_S = 86_400.0
 KEPT = SchedulerSettings(
@@ -27,6 +29,11 @@ KEPT = SchedulerSettings(
 @pytest.fixture
 def stepper(doors: Doors, tenant: UUID) -> Stepper:
     return Stepper(doors, tenant)
+
+
+@pytest.fixture
+def clockwork(doors: Doors, tenant: UUID) -> Clockwork:
+    return Clockwork(doors, tenant)
 
 
 def ended(stepper: Stepper, age_s: float = 2 * DAY_S, *, is_failed: bool = False) -> UUID:
@@ -73,6 +80,26 @@ def test_schedulers_side_by_side_forget_each_job_once(doors: Doors, stepper: Ste
     assert all(some <= 3 for some in found)
     left = 9 - sum(found)
     assert sum(retire(doors, KEPT) for _ in range(4)) == left
+
+
+def test_a_schedule_is_kept_while_a_tick_of_it_is_to_come_or_kept(
+    doors: Doors, clockwork: Clockwork
+) -> None:
+    kept = SchedulerSettings(ticks_kept_s=DAY_S)
+    with doors.as_operator("test") as tx:
+        at = schedules.read_clock(tx) + timedelta(hours=1)
+    goes_on, over = clockwork.put_down(), clockwork.put_down("once", once_at=at)
+    for each in (goes_on, over):
+        clockwork.pass_by(each, HOUR_S)
+        assert clockwork.tick() == 1
+    names = []
+    for days_ago in (0.5, 2.0):
+        clockwork.pass_by(over, DAY_S)
+        clockwork.hand.set_back("ticks", "at", days_ago * DAY_S, state="fired")
+        retire(doors, kept)
+        names.append([row.name for row in clockwork.every()])
+    assert names == [["hourly", "once"], ["hourly"]]
+    assert clockwork.count_jobs() == 2, "its job is kept for itself"
 
 
 def test_a_round_that_found_nothing_says_nothing(doors: Doors, stepper: Stepper) -> None:

@@ -60,6 +60,7 @@ def test_what_looks_random_under_a_telling_name_is_masked(text: str) -> None:
         "https://example.com/path?page=2",
         "a key: value pair, primary_key=customer_identifier",
         "0190a6f2-7b3c-7def-8a1b-2c3d4e5f6071",
+        "token=ticket-20240917 and key: order/2024/000173",
     ],
 )
 def test_words_and_figures_are_left_alone(text: str) -> None:
@@ -71,10 +72,13 @@ def test_what_stands_in_a_field_with_a_telling_name_is_masked() -> None:
         "password": "Xk29fj39fjs0dQ7",
         "next_page_token": "Xk29fj39fjs0dQ7",
         "token": "the third one",
+        "api_key": "customer-10070/first",
+        "secret": "0190a6f2-7b3c-7def-8a1b-2c3d4e5f6071",
         "more": [{"client_secret": "Xk29fj39fjs0dQ7"}],
     }
     assert judge(Secrets(), value).value == value | {
         "password": "[secret: named secret]",
+        "secret": "[secret: named secret]",
         "more": [{"client_secret": "[secret: named secret]"}],
     }
 
