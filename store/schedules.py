@@ -400,10 +400,10 @@ def forget_ended(tx: Connection, older_than_s: float, limit: int) -> int:
         text(
             "delete from stepwell.schedules s where s.ctid in (select o.ctid "
             "from stepwell.schedules o where o.next_at is null "
-            "and o.last_tick_at < now() - make_interval(secs => :age) "
+            "and coalesce(o.last_tick_at, o.created_at) < now() - make_interval(secs => :age) "
             "and not exists (select from stepwell.ticks t where t.tenant_id = o.tenant_id "
             "and t.schedule_id = o.id) "
-            "order by o.last_tick_at limit :limit)"
+            "limit :limit)"
         ),
         {"age": older_than_s, "limit": limit},
     ).rowcount

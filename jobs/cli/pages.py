@@ -118,6 +118,8 @@ def _facts(job: dict[str, Any]) -> Table:
     facts.add_row("steps", f"{job['steps_done']} done, {job['outstanding']} outstanding")
     if (job["amplification"] or 1.0) > 1.0:
         facts.add_row("tries", f"{job['amplification']:.2f} for each step, in its whole line")
+    if job["tainted_by"]:
+        facts.add_row("has read", f"texts from outside: {plain(', '.join(job['tainted_by']))}")
     facts.add_row("spent", _spent(job["usage"]))
     return facts
 

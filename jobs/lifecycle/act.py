@@ -23,8 +23,9 @@ from jobs.agent.transcript import count_failed_tools, dump_response, write_trans
 from jobs.agent.turn import Answer, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
+from jobs.lifecycle.arguments import args_of
 from jobs.lifecycle.diary import JobDiary
-from jobs.lifecycle.effects import args_of, begin, find_tool
+from jobs.lifecycle.effects import begin, find_tool
 from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.gateway import DEADLINE_SLACK_S
 from jobs.lifecycle.guarding import keep_response, pass_output, pass_request, read_of

@@ -29,8 +29,9 @@ from jobs.agent.registry import Program
 from jobs.agent.tool import Tool
 from jobs.guards.guard import Kind
 from jobs.guards.round import Round
+from jobs.lifecycle.arguments import args_of, is_edited
 from jobs.lifecycle.consent import refused
-from jobs.lifecycle.effects import args_of, find_tool
+from jobs.lifecycle.effects import find_tool
 from jobs.lifecycle.guarding import pass_args
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, Park
@@ -209,7 +210,10 @@ def ask_anew(held: Claim, program: Program, house: House, found: Round | None = 
     judgement = judgement_of(held, program, house, found)
     assert call is not None and judgement is not None  # noqa: S101, PT018 - only calls come here
     log.info("approval asked", job=str(held.job_id), step=held.seq, tool=call.tool.name)
-    return Park(wait_for_people(asking_for(call, judgement)))
+    asking = asking_for(call, judgement)
+    # Silence is no yes to what nobody has planned.
+    asking = replace(asking, fallback=Decision.REJECT) if is_edited(held) else asking
+    return Park(wait_for_people(asking))
 
 
 def wait_for_people(asking: Asking) -> Wait:

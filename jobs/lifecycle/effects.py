@@ -15,10 +15,7 @@ may make it yet.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
-import json
-from typing import Any
 
 import structlog
 
@@ -27,12 +24,14 @@ from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.agent.tool import Found, Lookup, Tool
 from jobs.errors import StepwellError
+from jobs.lifecycle.arguments import args_of
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
 from jobs.lifecycle.parking import what_woke
 from jobs.lifecycle.results import conclude_with
 from jobs.lifecycle.settling import patiently
 from jobs.lifecycle.verdicts import describe
+from jobs.policy.fingerprints import sha256_of
 from store import transitions
 from store.states import StepKind, WaitKind
 from store.transitions import Claim, Start, Wait
@@ -155,22 +154,8 @@ def question(held: Claim, program: Program, reason: str) -> Wait:
             "reason": reason,
             "tool": held.name if tool is None else tool.name,
             "args": args,
-            "args_sha256": fingerprint(args),
+            "args_sha256": sha256_of(args),
             "key": held.key,
             "decisions": list(DECISIONS),
         },
     )
-
-
-def args_of(held: Claim) -> Any:
-    """What the call is made with: what people have said yes to, where they were asked."""
-    if held.granted is not None:
-        return held.granted.args
-    if held.kind is StepKind.TOOL:
-        return held.input["args"]
-    return held.job_input if held.input["position"] == 0 else held.parent_output
-
-
-def fingerprint(args: Any) -> str:
-    """The same for the same arguments, in hex."""
-    return hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest()

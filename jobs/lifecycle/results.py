@@ -14,6 +14,7 @@ from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.errors import Misdeclared
 from jobs.guards.secrets import keep_out
+from jobs.lifecycle.arguments import args_of, is_edited
 from jobs.lifecycle.guarding import pass_result, taint_of_children
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted
@@ -35,9 +36,8 @@ def conclude_with(held: Claim, program: Program, returned: Any, house: House) ->
         return replace(acted, taints=taint_of_children(held, house))
     passed = pass_result(held, program, as_json(returned), house)
     output = {"outcome": passed.outcome, "content": fit(held, passed.value, house)} | passed.marks
-    made_with = held.input["args"] if held.granted is None else held.granted.args
-    if made_with != held.input.get("planned_args", held.input["args"]):
-        output["edited_args"] = made_with
+    if is_edited(held):
+        output["edited_args"] = args_of(held)
     plan = (program.model_step(),)
     taints = taint_of_children(held, house)
     return Acted(output, passed.outcome, plan=plan, is_joining=True, taints=taints)

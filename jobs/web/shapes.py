@@ -138,6 +138,9 @@ class Job(BaseModel):
     output: Any
     error: dict[str, Any] | None
     degraded: list[LeftOut] = Field(description="optional steps that were left out, and why")
+    tainted_by: list[str] = Field(
+        description="the tools whose texts from outside it has read, or those above it"
+    )
     usage: Usage
     steps_done: int
     outstanding: int = Field(description="steps that are planned and not settled")
@@ -178,6 +181,7 @@ class Job(BaseModel):
             output=row.output,
             error=row.error,
             degraded=[LeftOut(**each) for each in row.degraded or ()],
+            tainted_by=row.tainted_by,
             usage=Usage(
                 requests=spent.requests,
                 input_tokens=spent.input_tokens,

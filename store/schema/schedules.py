@@ -82,7 +82,7 @@ schedules = Table(
         "next_at",
         postgresql_where=text("next_at is not null and paused_at is null"),
     ),
-    Index("schedules_ended", "last_tick_at", postgresql_where=text("next_at is null")),
+    Index("schedules_ended", "created_at", postgresql_where=text("next_at is null")),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -3,7 +3,7 @@
 -- A child never has more than its parent had left, in any unit (child_is_less). One that names an amount
 -- gets it, where the others get theirs as well; where there is too little for all of them, it gets no more
 -- than an equal part, so that none is left with nothing because another one named much. Those that name
--- none get equal parts of what is left, of which one stays with the parent. What a child does not use goes
+-- none get equal parts of what was left, of which one is counted for the parent. What a child does not use goes
 -- back when it is over (settle_budget). Seconds pass for parent and child at once, so a child has as many
 -- as its parent has left, and takes none away.
 --

@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from scheduler.retention import retire
@@ -14,6 +14,7 @@ from scheduler.settings import SchedulerSettings
 from store import schedules, workers
 from store.doors import Doors
 from store.errors import NotFound
+from store.schema import schedules as rows_of_schedules
 from store.schema import workers as rows
 from store.states import WorkerState
 from tests.running import at_once
@@ -100,6 +101,21 @@ def test_a_schedule_is_kept_while_a_tick_of_it_is_to_come_or_kept(
         names.append([row.name for row in clockwork.every()])
     assert names == [["hourly", "once"], ["hourly"]]
     assert clockwork.count_jobs() == 2, "its job is kept for itself"
+
+
+def test_a_schedule_whose_only_moment_came_in_a_pause_is_forgotten_as_well(
+    doors: Doors, clockwork: Clockwork
+) -> None:
+    over = clockwork.put_down("once", every_s=3600)
+    with doors.as_operator("test") as tx:
+        tx.execute(
+            update(rows_of_schedules)
+            .where(rows_of_schedules.c.id == over)
+            .values(next_tick_at=None, next_at=None)
+        )
+    clockwork.hand.set_back("schedules", "created_at", 2 * DAY_S, id=over)
+    retire(doors, SchedulerSettings(ticks_kept_s=DAY_S))
+    assert clockwork.every() == []
 
 
 def test_a_round_that_found_nothing_says_nothing(doors: Doors, stepper: Stepper) -> None:

@@ -37,7 +37,7 @@ alter table stepwell.schedules add column tainted_by text[] not null default '{}
 
 -- A run that was moved is in place of this tick, which does not come as well.
 alter table stepwell.schedules add column replaced_tick_at timestamptz;
-create index schedules_ended on stepwell.schedules (last_tick_at) where next_at is null;
+create index schedules_ended on stepwell.schedules (created_at) where next_at is null;
 
 -- It is told the roles of whoever answers.
 drop function if exists stepwell.answer_wait(uuid, uuid, integer, integer, jsonb, text);

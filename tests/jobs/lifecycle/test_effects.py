@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +12,7 @@ import pytest
 
 from jobs.lifecycle import effects
 from jobs.lifecycle.attempt import claim, run_or_give_up
+from jobs.policy.fingerprints import sha256_of
 from store import jobs
 from store.forks import Forked
 from store.rows import CheckpointRow, JobRow, WaitRow
@@ -180,7 +179,7 @@ def test_a_call_without_a_key_is_asked_about_and_the_question_shows_all_of_it(
         "reason": RECORDED,
         "tool": "pay",
         "args": args,
-        "args_sha256": hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest(),
+        "args_sha256": sha256_of(args),
         "key": f"{job_id}:2",
         "decisions": ["happened", "again", "fail"],
     }

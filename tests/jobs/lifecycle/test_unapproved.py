@@ -111,6 +111,22 @@ def test_no_silence_grants_the_arguments_of_an_edit(
     assert begun(ledger) == []
 
 
+def test_nor_where_they_are_asked_about_anew(
+    household: Household, asker: Asker, ledger: Path
+) -> None:
+    serve(household, replace(clerk, tools=(lenient,)))
+    calls = as_input([("refund", {"amount": 500})])
+    job_id = household.viewer.submit("clerk", calls, requester=REQUESTER)
+    waiting(household, asker, job_id)
+    assert say(household, job_id, Decision.EDIT, args={"amount": 700}) is Became.GRANTED
+    serve(household, replace(clerk, tools=(replace(lenient, idempotency="key"),), accepts=["*"]))
+    asked = waiting(household, asker, job_id, n=3)
+    assert (asked.args, asked.fallback) == ({"amount": 700}, Decision.REJECT)
+    assert asker.let_expire(job_id) == 1
+    assert household.run(job_id).status is JobStatus.COMPLETED
+    assert begun(ledger) == []
+
+
 def test_no_silence_grants_what_a_guard_has_asked_about() -> None:
     assert fallback(judgement(Verdict.CONFIRM, "large")) is Decision.APPROVE
     wary = with_guards(judgement(Verdict.ALLOW, quorum=0), WARY)
