@@ -429,7 +429,7 @@ class Payments(RuleBasedStateMachine):
     def check_payment(self, seq: int, amount: int) -> None:
         planned = self.planned[seq]
         planned.paid.append(amount)
-        assert len(planned.paid) == 1, "it was called once"
+        assert len(planned.paid) == 1, f"step {seq} was called with {planned.paid}"
         need = self.need_now(amount).with_(planned.need)
         assert need.verdict != "deny"
         given = self.given_for(seq, amount, need)
