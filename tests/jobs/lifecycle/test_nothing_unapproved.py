@@ -39,11 +39,12 @@ from jobs.policy.rules import RuleLike
 from jobs.policy.tenant_rules import TenantRule
 from store import approvals
 from store.approvals import Became, Said
-from store.rows import ApprovalRow
+from store.rows import ApprovalRow, CheckpointRow
 from store.states import Decision, Origin, StepState
 from tests.asking import Asker
 from tests.housing import Household, hand_of, lose_worker, tool_steps
 from tests.programs import Script, as_input, follow_script, note
+from tests.running import eventually
 
 REQUESTER = "rita"
 ROLES = ("finance", "legal")
@@ -398,9 +399,23 @@ class Payments(RuleBasedStateMachine):
         ready = self.steps_in(StepState.READY)
         seq = ready[which % len(ready)]
         self.seen["tried after a denial was lifted"] += self.is_denial_lifted(seq)
-        self.household.run_step(self.job_id, seq)
+        self.see_through(seq)
         self.learn_what_was_planned()
         self.check_what_was_paid()
+
+    def see_through(self, seq: int) -> None:
+        """Ring for the step until a worker has had it: one that is in doubt takes none."""
+        before = self.step(seq)
+
+        def is_taken() -> bool:
+            self.household.run_step(self.job_id, seq)
+            now = self.step(seq)
+            return (now.state, now.epoch) != (before.state, before.epoch)
+
+        eventually(is_taken)
+
+    def step(self, seq: int) -> CheckpointRow:
+        return self.household.viewer.steps(self.job_id)[seq - 1]
 
     def is_denial_lifted(self, seq: int) -> bool:
         planned = self.planned.get(seq)
