@@ -27,7 +27,7 @@ class OnlyReading:
     name: str = "only-reading"
     stages: frozenset[Stage] = frozenset({Stage.TOOL_ARGS})
 
-    def check(self, stage: Stage, value: Any, context: Context) -> Verdict:  # noqa: ARG002
+    def check(self, stage: Stage, value: Any, context: Context) -> Verdict:  # noqa: ARG002 - a guard is asked so
         argument = self.arguments.get(context.tool or "")
         if argument is None:
             return allow()

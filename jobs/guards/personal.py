@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from jobs.guards.guard import Context, Stage, Verdict, allow, block, replace
@@ -18,7 +19,10 @@ from jobs.guards.texts import texts_in, with_texts
 Mode = Literal["mask", "block", "allow"]
 
 # Written in ways that nobody writes a quantity in: with a plus, or with a zero and groups.
-PHONE = r"(?<![\w.,+-])(?:\+\d{1,3}[ ./-]?(?:\(\d{1,4}\)[ ./-]?)?|\(?0\d{1,4}\)?[ /-])\d{1,4}(?:[ ./-]?\d{2,4}){1,4}(?![\w.,]?\d)"  # noqa: E501
+PHONE = (
+    r"(?<![\w.,+-])(?:\+\d{1,3}[ ./-]?(?:\(\d{1,4}\)[ ./-]?)?|\(?0\d{1,4}\)?[ /-])"
+    r"\d{1,4}(?:[ ./-]?\d{2,4}){1,4}(?![\w.,]?\d)"
+)
 
 
 def passes_luhn(digits: str) -> bool:
@@ -115,5 +119,5 @@ def mask(text: str, found: Counter[str], kinds: tuple[str, ...], known: str = ""
 
     for kind in kinds:
         shape, _ = SHAPES[kind]
-        text = shape.sub(lambda match, kind=kind: mark(kind, match), text)  # type: ignore[misc]
+        text = shape.sub(partial(mark, kind), text)
     return text

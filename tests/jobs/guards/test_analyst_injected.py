@@ -64,6 +64,7 @@ def answer(messages: list[ModelMessage], headline: str) -> list[ToolCallPart]:
     return calls(("final_answer", {"title": "Delays", "headline": headline}))
 
 
+# Turns of a script, as short as the lists they stand in.
 PROFILE: Script = lambda messages: calls(("profile_table", {}))  # noqa: E731
 QUERY: Script = lambda messages: calls(("run_sql", {"sql": SQL, "title": "By carrier"}))  # noqa: E731
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections import Counter
+from time import perf_counter
 from typing import Any
 
 import pytest
 
 from jobs.guards.guard import Kind, Stage
 from jobs.guards.personal import PersonalData, is_iban, passes_luhn
-from jobs.guards.secrets import Secrets
+from jobs.guards.secrets import SHAPES, Secrets, mask
+from jobs.guards.sizes import MIB
 from jobs.guards.texts import texts_in
 from tests.jobs.guards.rounds import judge
 
@@ -81,6 +84,15 @@ def test_what_stands_in_a_field_with_a_telling_name_is_masked() -> None:
         "secret": "[secret: named secret]",
         "more": [{"client_secret": "[secret: named secret]"}],
     }
+
+
+@pytest.mark.parametrize("word", [w for words, _ in SHAPES.values() for w in words])
+def test_a_long_text_is_searched_once(word: str) -> None:
+    """A text that begins a secret again and again would be searched to its end from each."""
+    began = perf_counter()
+    for between in ("-", "a1", " ", "."):
+        mask((word + between) * (MIB // 4 // len(word)), Counter())
+    assert perf_counter() - began < 5.0
 
 
 def test_masking_twice_is_masking_once() -> None:
