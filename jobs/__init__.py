@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.agent.agent import Agent, Limits
+    from jobs.agent.asking import ask_user
     from jobs.agent.budget import Budget
     from jobs.agent.delegation import delegate_to
     from jobs.agent.pipeline import Pipeline, StepContext
@@ -49,6 +50,7 @@ __all__ = [
     "WaitFor",
     "always",
     "approve_if",
+    "ask_user",
     "came_by",
     "confirm_if",
     "delegate_to",
@@ -83,6 +85,7 @@ _HOMES = {
     "schedule_tool": "jobs.agent.scheduling",
     "always": "jobs.policy.rules",
     "approve_if": "jobs.policy.rules",
+    "ask_user": "jobs.agent.asking",
     "came_by": "jobs.policy.rules",
     "confirm_if": "jobs.policy.rules",
     "deny_if": "jobs.policy.rules",

@@ -27,6 +27,13 @@ _LINES = text(
     "select a.n, a.content::text as content, a.before_sha256, a.sha256 from stepwell.audit a "
     "where a.tenant_id = :tenant and a.n > :after and a.n <= :until order by a.n limit :limit"
 )
+_NEWEST = text(
+    "select a.n, a.content, a.sha256 from stepwell.audit a "
+    "where a.tenant_id = current_setting('stepwell.tenant_id')::uuid "
+    "and (cast(:before as bigint) is null or a.n < :before) "
+    "and (cast(:job as text) is null or a.content ->> 'job_id' = :job) "
+    "order by a.n desc limit :limit"
+)
 _APPEND = text("select stepwell.append_audit(:tenant, :content)").bindparams(
     bindparam("content", type_=JSONB)
 )
@@ -53,6 +60,23 @@ class Verified:
     @property
     def is_whole(self) -> bool:
         return self.broken_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the audit: its number, what it tells, and the hash it is bound by."""
+
+    n: int
+    content: dict[str, Any]
+    sha256: str
+
+
+def list_newest(
+    tx: Connection, *, job_id: UUID | None = None, before: int | None = None, limit: int = 100
+) -> list[Line]:
+    """The last lines, or the last before that number, newest first; of a job or of all."""
+    told = {"job": job_id and str(job_id), "before": before, "limit": limit}
+    return [Line(row.n, row.content, row.sha256) for row in tx.execute(_NEWEST, told)]
 
 
 def append(tx: Connection, tenant_id: UUID, content: Mapping[str, Any]) -> None:

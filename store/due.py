@@ -167,14 +167,3 @@ def retire_jobs(tx: Connection, *, kept_s: float, letters_kept_s: float, limit: 
 def _count(tx: Connection, function: str, limit: int) -> int:
     statement = select(getattr(func.stepwell, function)(limit))
     return int(tx.execute(statement).scalar_one())
-
-
-def count_ready(tx: Connection) -> dict[tuple[JobClass, Work], int]:
-    """How many steps wait in Postgres, by lane."""
-    rows = tx.execute(
-        text(
-            "select job_class, work, count(*) as waiting from stepwell.checkpoints "
-            "where state = 'ready' and ready_at <= now() group by 1, 2"
-        )
-    )
-    return {(JobClass(row.job_class), Work(row.work)): int(row.waiting) for row in rows}

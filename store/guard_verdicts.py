@@ -13,6 +13,7 @@ from store.rows import GuardVerdictRow
 from store.schema import guard_verdicts
 from store.states import GuardStage, GuardVerdict
 
+_OF_THIS_TENANT = guard_verdicts.c.tenant_id == text("current_setting('stepwell.tenant_id')::uuid")
 _KEEP = text("select stepwell.keep_verdicts(:tenant, :job, 0, 0, cast(:told as jsonb))")
 _TAINT_OF_CHILDREN = text(
     """
@@ -32,16 +33,17 @@ def keep_first(
     tx.execute(_KEEP, told)
 
 
-def list_of(tx: Connection, job_id: UUID, limit: int = 1000) -> list[GuardVerdictRow]:
-    """What was said of a job, in the order of its steps, at most `limit`."""
+def list_of(
+    tx: Connection, job_id: UUID, *, after: int = -1, steps_max: int = 200
+) -> list[GuardVerdictRow]:
+    """What was said of a job in its next steps after this one, at most so many; 0 is its input."""
+    mine = (_OF_THIS_TENANT, guard_verdicts.c.job_id == job_id, guard_verdicts.c.seq > after)
+    seq = guard_verdicts.c.seq
+    steps = select(seq).distinct().where(*mine).order_by(seq).limit(steps_max)
     rows = tx.execute(
         select(guard_verdicts)
-        .where(
-            guard_verdicts.c.tenant_id == text("current_setting('stepwell.tenant_id')::uuid"),
-            guard_verdicts.c.job_id == job_id,
-        )
-        .order_by(guard_verdicts.c.seq, guard_verdicts.c.epoch, guard_verdicts.c.n)
-        .limit(limit)
+        .where(*mine, seq.in_(steps))
+        .order_by(seq, guard_verdicts.c.epoch, guard_verdicts.c.n)
     )
     return [_verdict(row) for row in rows]
 

@@ -70,6 +70,7 @@ class JobRow:
     forked_from_seq: int | None
     degraded: list[dict[str, Any]] | None
     tainted_by: list[str]
+    input_tainted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class NewSchedule:
     roles: tuple[str, ...] = ()
     origins_above: tuple[str, ...] = ()
     tainted_by: tuple[str, ...] = ()
+    input_tainted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class ScheduleRow:
     roles: list[str]
     origins_above: list[str]
     tainted_by: list[str]
+    input_tainted: bool | None
     cron: str | None
     every_s: int | None
     once_at: datetime | None
@@ -194,13 +196,14 @@ _CREATE = text(
     """
     insert into stepwell.schedules (
       tenant_id, id, name, agent, input, job_class, model, deadline_s, begins, requester, roles,
-      origins_above, tainted_by, cron, every_s, once_at, zone, starts_at, jitter_s, catch_up,
-      catch_up_max, overlap, paused_at, next_tick_at, next_at)
+      origins_above, tainted_by, input_tainted, cron, every_s, once_at, zone, starts_at, jitter_s,
+      catch_up, catch_up_max, overlap, paused_at, next_tick_at, next_at)
     select :tenant_id, :id, :name, :agent, cast(:input as jsonb), :job_class, :model,
            cast(:deadline_s as double precision), cast(:begins as jsonb), :requester,
            cast(:roles as text[]), cast(:origins_above as text[]), cast(:tainted_by as text[]),
-           :cron, cast(:every_s as int), cast(:once_at as timestamptz), :zone, :starts_at,
-           :jitter_s, :catch_up, :catch_up_max, :overlap, case when :is_paused then now() end,
+           :input_tainted, :cron, cast(:every_s as int), cast(:once_at as timestamptz), :zone,
+           :starts_at, :jitter_s, :catch_up, :catch_up_max, :overlap,
+           case when :is_paused then now() end,
            :next_tick_at, :next_at
      where (select count(*) from stepwell.schedules
              where tenant_id = :tenant_id and next_tick_at is not null) < :count_max
@@ -210,11 +213,10 @@ _CREATE = text(
 )
 
 
-def read(tx: Connection, schedule_id: UUID) -> ScheduleRow:
-    """The schedule as it stands; raises `NotFound`."""
-    row = tx.execute(
-        select(schedules).where(schedules.c.id == schedule_id, _OF_THIS_TENANT)
-    ).one_or_none()
+def read(tx: Connection, schedule_id: UUID, *, to_change: bool = False) -> ScheduleRow:
+    """The schedule as it stands, held when it is to be changed; raises `NotFound`."""
+    asked = select(schedules).where(schedules.c.id == schedule_id, _OF_THIS_TENANT)
+    row = tx.execute(asked.with_for_update(key_share=True) if to_change else asked).one_or_none()
     if row is None:
         raise NotFound(f"There is no schedule {schedule_id}.")
     return _schedule(row)

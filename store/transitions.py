@@ -7,7 +7,7 @@ by a `None` or `False`, having written nothing: it stops, whatever it was doing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -96,7 +96,7 @@ class Claim:
 class Plan:
     """A step to come. `input` is JSON; `name` is what Flower and people see.
 
-    `approval` is what people are asked before it may run (see `store.approvals.asking`).
+    `approval` is what people are asked before it may run (see `store.approvals.Asking`).
     """
 
     kind: StepKind
@@ -118,6 +118,9 @@ class NewChild:
     deadline_in_s: float | None = None
     # The most that it may use of each unit, in the words of the store; its parent's bounds it too.
     budget: Mapping[str, str] | None = None
+    # Whether a text from outside may have written the input, and no person has seen it; by default
+    # it may when its parent has read one.
+    input_tainted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ class Wait:
     approval: dict[str, Any] | None = None
     # What guards have said in the step by now.
     guards: Sequence[dict[str, Any]] = ()
+    # Where texts came from that the step hands on and nobody here wrote.
+    taints: Sequence[str] = ()
 
 
 class Start(StrEnum):
@@ -230,33 +235,17 @@ def claim(
     row = connection.execute(_CLAIM, (tenant_id, job_id, seq, worker_id, is_told)).fetchone()
     if row is None:
         return None
-    (
-        kind,
-        name,
-        work,
-        *rest,
-        n,
-        wait_kind,
-        wait_name,
-        wait_state,
-        result,
-        fallback,
-        parent,
-        left_s,
-        note,
-        above,
-        root_id,
-        requester,
-        roles,
-        is_budgeted,
-    ) = row
-    woken = None
-    if n is not None:
-        woken = Woken(n, WaitKind(wait_kind), wait_name, WaitState(wait_state), result, fallback)
-    step = (tenant_id, job_id, seq, worker_id, StepKind(kind), name, Work(work))
-    how = above, root_id, requester, roles, is_budgeted
-    fields: tuple[Any, ...] = (*step, *rest, woken, parent, left_s, note, *how)
-    return Claim(*fields)
+    # In the order of the claim's fields, but that six columns in the middle say what woke it.
+    kind, name, work, *step = row[:17]
+    woken = None if row[17] is None else _woken(*row[17:23])
+    found = (StepKind(kind), name, Work(work), *step, woken, *row[23:])
+    return Claim(tenant_id, job_id, seq, worker_id, *found)
+
+
+def _woken(
+    n: int, kind: str, name: str, state: str, result: Any, fallback: dict[str, Any] | None
+) -> Woken:
+    return Woken(n, WaitKind(kind), name, WaitState(state), result, fallback)
 
 
 def start_effect(connection: HotConnection, held: Claim) -> Start | None:
@@ -314,7 +303,7 @@ def commit(connection: HotConnection, held: Claim, settlement: Settlement) -> Se
             _json(settlement.output),
             _json(settlement.error),
             write_json(settlement.event),
-            None if settlement.usage is None else _usage_json(settlement.usage),
+            None if settlement.usage is None else write_json(asdict(settlement.usage)),
             _plan_json(settlement.plan),
             settlement.is_joining,
             settlement.is_inline,
@@ -379,18 +368,6 @@ def _json(value: Any) -> str | None:
     return None if value is None else write_json(value)
 
 
-def _usage_json(usage: Usage) -> str:
-    return write_json(
-        {
-            "model": usage.model,
-            "requests": usage.requests,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cost_usd": usage.cost_usd,
-        }
-    )
-
-
 def _plan_json(plan: tuple[Plan, ...]) -> str | None:
     return write_json(plans_as_json(plan)) if plan else None
 
@@ -405,39 +382,29 @@ def plans_as_json(plan: tuple[Plan, ...]) -> list[dict[str, Any]]:
 
 
 def _wait_json(wait: Wait) -> str:
-    told: dict[str, Any] = {"kind": wait.kind, "name": wait.name}
-    if wait.prompt is not None:
-        told["prompt"] = wait.prompt
-    if wait.fallback is not None:
-        told["fallback"] = wait.fallback
-    if wait.wake_at is not None:
-        told["wake_at"] = wait.wake_at.isoformat()
-    if wait.wake_in_s is not None:
-        told["wake_in_s"] = wait.wake_in_s
-    if wait.approval is not None:
-        told["approval"] = wait.approval
-    if wait.guards:
-        told["guards"] = list(wait.guards)
-    return write_json(told)
+    told = {
+        "kind": wait.kind,
+        "name": wait.name,
+        "prompt": wait.prompt,
+        "fallback": wait.fallback,
+        "wake_at": None if wait.wake_at is None else wait.wake_at.isoformat(),
+        "wake_in_s": wait.wake_in_s,
+        "approval": wait.approval,
+        "guards": list(wait.guards) or None,
+        "taint": list(wait.taints) or None,
+    }
+    return write_json({name: value for name, value in told.items() if value is not None})
 
 
 def _children_json(children: tuple[NewChild, ...]) -> str | None:
     if not children:
         return None
-    return write_json(
-        [
-            {
-                "id": str(child.id),
-                "agent": child.agent,
-                "agent_version": child.agent_version,
-                "input": child.input,
-                "deadline_in_s": child.deadline_in_s,
-                "budget": None if child.budget is None else dict(child.budget),
-                "steps": plans_as_json(child.steps),
-            }
-            for child in children
-        ]
-    )
+    return write_json([_child_as_json(child) for child in children])
+
+
+def _child_as_json(child: NewChild) -> dict[str, Any]:
+    told = {field.name: getattr(child, field.name) for field in fields(child)}
+    return told | {"id": str(child.id), "steps": plans_as_json(child.steps)}
 
 
 def _ending_json(ending: Ending) -> str:

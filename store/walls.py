@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from store.schema import SCHEMA, metadata
+from store.schema import metadata
 
 OWNER, APP, OPERATOR = "stepwell_owner", "stepwell_app", "stepwell_operator"
 TENANT_SETTING = "stepwell.tenant_id"
@@ -75,25 +75,3 @@ def role_statements() -> Iterator[str]:
             f"create role {role} nologin; end if; end $$"
         )
     yield f"grant {OWNER} to current_user"
-
-
-def wall_statements() -> Iterator[str]:
-    """Row security and grants for every table of this version."""
-    yield f"grant usage on schema {SCHEMA} to {APP}, {OPERATOR}"
-    yield f"grant select on {SCHEMA}.alembic_version to {APP}, {OPERATOR}"
-    for table, rights in APP_GRANTS.items():
-        if rights:
-            yield f"grant {rights} on {SCHEMA}.{table} to {APP}"
-        yield f"grant {operator_grants(table)} on {SCHEMA}.{table} to {OPERATOR}"
-    for table in walled_tables():
-        tenant = f"tenant_id = (select current_setting('{TENANT_SETTING}'))::uuid"
-        yield f"alter table {SCHEMA}.{table} enable row level security"
-        yield f"alter table {SCHEMA}.{table} force row level security"
-        yield (
-            f"create policy tenant_wall on {SCHEMA}.{table} to {APP} "
-            f"using ({tenant}) with check ({tenant})"
-        )
-        yield (
-            f"create policy operator_door on {SCHEMA}.{table} to {OPERATOR} "
-            "using (true) with check (true)"
-        )

@@ -75,6 +75,26 @@ def pay_out(ctx: ToolContext, amount: int) -> dict[str, Any]:
     return {"paid": amount}
 
 
+@tool(effect="external", idempotency="key", unapproved="approve", policy=by_amount)
+def pay_keyed(ctx: ToolContext, amount: int) -> dict[str, Any]:
+    """Give money back once per key, as a step of a pipeline; silence is a yes."""
+    note(f"pay_out {json.dumps(amount)} {ctx.key}")
+    if heard("world") == "refuse":
+        raise ConnectionRefusedError(111, "Connection refused")
+    return {"paid": amount}
+
+
+@tool(
+    effect="external",
+    idempotency="key",
+    policy=[confirm_if(always, name="always", reason="Always.")],
+)
+def pay_input(ctx: ToolContext, asked: dict[str, int]) -> dict[str, Any]:
+    """Give back what the job's own input says, if anybody is there."""
+    note(f"pay_out {json.dumps(asked)} {ctx.key}")
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
 def price(value: dict[str, Any]) -> int:
     return int(value["amount"])
 

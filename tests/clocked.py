@@ -1,4 +1,4 @@
-"""Agents for the tests of schedules: one that may schedule, and one that is scheduled by it."""
+"""Agents for the tests of schedules: some that may schedule, and one that is scheduled by them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,30 @@ from pydantic import BaseModel
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from jobs import Agent, Child, Delegate, Limits, Pipeline, reschedule_self, schedule_tool, tool
-from tests.programs import Script, follow_script, note
+from jobs import (
+    Agent,
+    Child,
+    Delegate,
+    Limits,
+    Pipeline,
+    ToolContext,
+    always,
+    confirm_if,
+    delegate_to,
+    reschedule_self,
+    schedule_tool,
+    tool,
+)
+from jobs.agent.diary import ScheduleWish
+from tests.programs import (
+    Script,
+    as_input,
+    echo,
+    follow_script,
+    follow_script_and_tell,
+    heard,
+    note,
+)
 
 
 @tool(effect="read")
@@ -65,3 +87,41 @@ sprawling = Agent(
     input_type=Sprawl,
     limits=Limits(failed_tools_max=9),
 )
+
+
+# --- who tries it in other ways -------------------------------------------------------------------
+
+
+@tool(effect="write", idempotency="key", policy=[])
+def jot(ctx: ToolContext, name: str) -> dict[str, Any]:
+    """Make a schedule without the tool that is there for it."""
+    assert ctx.schedules is not None
+    return ctx.schedules.make(ScheduleWish(name, "sly", as_input(), every_s=3600))
+
+
+def name_of(value: dict[str, Any]) -> str:
+    return str(value["name"])
+
+
+def try_it(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Follow the script, while the model is in order."""
+    if heard("model") == "fail":
+        raise RuntimeError("the model is out of order")
+    return follow_script_and_tell(messages, info)
+
+
+sly = Agent(
+    name="sly",
+    model=FunctionModel(try_it, model_name="script"),
+    instructions="Follow the script.",
+    tools=[
+        schedule_tool(policy=[]),
+        reschedule_self(),
+        jot,
+        echo,
+        delegate_to("sly").with_policy([confirm_if(always, name="ask", reason="Ask first.")]),
+        delegate_to("sly", name="pass_on"),
+    ],
+    input_type=Script,
+)
+jotting = Pipeline(name="jotting", steps=[name_of, jot])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from redis import Redis
+from sqlalchemy import text
 
 from broker.app import create_app
 from broker.gates import Gates
@@ -150,6 +152,13 @@ class Household:
         self.redis.close()
 
 
+class Impatient(random.Random):
+    """Draws no wait at all."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return a
+
+
 # --- what people do about jobs --------------------------------------------------------------------
 
 
@@ -196,3 +205,18 @@ def lose_worker(viewer: Viewer, job_id: UUID, seq: int, *, begun: bool = False) 
             held = replace(held, granted=approvals.find_granted(tx, job_id, seq))
         assert hand.start_effect(held) is Start.GO
     hand.lose(worker_id)
+
+
+def forge(viewer: Viewer, job_id: UUID, seq: int, **columns: Any) -> None:
+    """Write into the row of a planned step, as nobody of the engine would."""
+    given = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in columns.items()}
+    change = ", ".join(f"{name} = :{name}" for name in given)
+    with viewer.desk.doors.as_operator("a forger") as tx:
+        done = tx.execute(
+            text(
+                f"update stepwell.checkpoints set {change} "
+                "where job_id = :job and seq = :seq and state = 'ready'"
+            ),
+            {**given, "job": job_id, "seq": seq},
+        )
+        assert done.rowcount == 1

@@ -150,6 +150,11 @@ class Agent:
         return with_shipped(self.name, self.guards)
 
     @cached_property
+    def outside(self) -> frozenset[str]:
+        """The tools whose results nobody here answers for."""
+        return frozenset(tool.name for tool in self.tools if not tool.trusted)
+
+    @cached_property
     def has_optional(self) -> bool:
         """Whether any of its tools may be left out."""
         return any(tool.optional for tool in self.tools)

@@ -43,7 +43,7 @@ def write_transcript(
     returns: dict[int, list[ModelRequestPart]] = {}
     for step in steps:
         if step.kind is StepKind.TOOL and step.parent_seq is not None:
-            returns.setdefault(step.parent_seq, []).append(_return_of(step))
+            returns.setdefault(step.parent_seq, []).append(_return_of(step, agent))
     for step in steps:
         if step.kind is not StepKind.MODEL:
             continue
@@ -78,19 +78,15 @@ def count_failed_tools(steps: Sequence[CheckpointRow]) -> int:
     )
 
 
-def _return_of(step: CheckpointRow) -> ToolReturnPart:
+def _return_of(step: CheckpointRow, agent: Agent) -> ToolReturnPart:
+    # What came from outside is marked as such.
+    told, sources = _told_of(step.output), trust.sources_of(step, agent.outside)
     return ToolReturnPart(
         tool_name=step.input["tool"],
-        content=_shown(step.output),
+        content=trust.mark(told, sources) if sources else told,
         tool_call_id=step.input["call_id"],
         outcome=step.output["outcome"],
     )
-
-
-def _shown(output: dict[str, Any]) -> Any:
-    """What the model is shown of a result; what came from outside is marked as such."""
-    told, sources = _told_of(output), output.get(trust.MARK)
-    return trust.mark(told, sources) if sources else told
 
 
 def _told_of(output: dict[str, Any]) -> Any:

@@ -18,11 +18,13 @@ from jobs.cli.finding import find_platform
 from jobs.cli.given import read_json
 from jobs.cli.ids import find_job_id, short
 from jobs.cli.options import AsJson
-from jobs.cli.speech import Code, Complaint, ago, emit, one_line, out, plain, say
+from jobs.cli.speech import Code, Complaint, ago, emit, gist, one_line, out, plain, say
 from jobs.cli.waiting import args_text, left
 from jobs.client import Client
 
 HASH_CHARS = 8
+# What a line of the audit is shown with in columns of their own.
+SHOWN_ALREADY = ("kind", "at", "job_id", "by")
 
 CallId = Annotated[
     str, typer.Argument(metavar="ID", help="The call, as `stepwell approvals` shows it.")
@@ -87,6 +89,24 @@ def edit(
 def respond(call: str, answer: Any, *, as_json: bool) -> None:
     """Give the result of a call in the place of the tool, which is not called."""
     _decide(call, "respond", as_json, answer=answer)
+
+
+@audit_app.command("list")
+def list_audit(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="About this job only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="The last so many lines.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what people have decided, the last line last."""
+    with find_platform().client() as client:
+        job_id = None if job is None else find_job_id(client, job)
+        found = client.audit(job_id, limit=limit)[::-1]
+    if as_json:
+        emit(found)
+    elif found:
+        out.print(audit_table(found))
+    else:
+        say("Nobody has decided anything yet.")
 
 
 @audit_app.command("verify")
@@ -183,3 +203,27 @@ def who_decides(asked: dict[str, Any]) -> str:
     who = "anybody" if asked["role"] is None else f"the role {asked['role']}"
     but = "" if requester is None else f", but not {requester}"
     return f"{asked['quorum']} of {who}{but}" if asked["quorum"] > 1 else f"{who}{but}"
+
+
+def audit_table(lines: list[dict[str, Any]]) -> Table:
+    """Lines of the audit, one a line: when, about which job, by whom, and what."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("n", justify="right")
+    for title in ("when", "what", "job", "by"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("told", overflow="fold", ratio=1)
+    for line in lines:
+        told, when = line["content"], line["at"][:19].replace("T", " ")
+        job = "" if line["job_id"] is None else short(line["job_id"])
+        by = plain(one_line(told.get("by") or "", 24))
+        table.add_row(str(line["n"]), when, line["kind"], job, by, gist(_more_of(told), 400))
+    return table
+
+
+def _more_of(told: dict[str, Any]) -> dict[str, Any]:
+    """What a line of the audit tells beside its columns, hashes by how they begin."""
+    more = {n: value for n, value in told.items() if n not in SHOWN_ALREADY and value}
+    return {
+        name.removesuffix("_sha256"): value[:HASH_CHARS] if name.endswith("_sha256") else value
+        for name, value in more.items()
+    }

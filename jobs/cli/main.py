@@ -26,6 +26,7 @@ from jobs.cli import (
     callers,
     dependencies,
     forking,
+    guards,
     letters,
     pages,
     policy,
@@ -175,6 +176,7 @@ app.command("questions")(questions.list_questions)
 app.command()(questions.answer)
 app.command()(questions.signal)
 app.command()(forking.fork)
+app.command("guards")(guards.list_verdicts)
 app.command("dependencies")(dependencies.list_dependencies)
 app.add_typer(letters.app, name="dead-letters")
 app.add_typer(callers.app, name="callers")

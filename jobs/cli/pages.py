@@ -102,6 +102,8 @@ def _facts(job: dict[str, Any]) -> Table:
     facts.add_row("agent", f"{plain(job['agent'])} {plain(job['agent_version'])}".rstrip())
     facts.add_row("status", _standing(job))
     facts.add_row("asked", gist(job["input"], 400))
+    if job["input_tainted"]:
+        facts.add_row("", "written by a job that had read texts from outside, and seen by nobody")
     facts.add_row("model", plain(job["model"] or "the platform's own"))
     facts.add_row("class", job["class"])
     facts.add_row("accepted", f"{job['created_at']}  ({ago(job['created_at'])})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -182,10 +183,15 @@ def find_schedule(client: Client, typed: str) -> dict[str, Any]:
     by_name = client.schedules(name=typed)
     if by_name:
         return by_name[0]
-    for found in client.schedules():
-        if found["id"] == typed.strip().lower():
-            return found
-    raise Complaint(f"There is no schedule {typed!r}.", hint="stepwell schedule list")
+    missing = Complaint(f"There is no schedule {typed!r}.", hint="stepwell schedule list")
+    try:
+        return client.schedule(str(UUID(typed.strip())))
+    except ValueError:
+        raise missing from None
+    except Refused as refusal:
+        if refusal.code != "not-found":
+            raise
+        raise missing from None
 
 
 def _create(client: Client, name: str, agent: str, asked: dict[str, Any], **more: Any) -> Any:

@@ -107,10 +107,21 @@ class Client(Decisions, Policies, Schedules):
 
     def steps(self, job_id: str) -> list[Shape]:
         """Every step of the job in order: its checkpoint table."""
+        return self._all_steps(f"/v1/jobs/{job_id}/steps", before=0)
+
+    def guards(self, job_id: str) -> list[Shape]:
+        """What guards have said in the job, in the order of its steps; its input is step 0.
+
+        Under the guard `*` are counted those of a stage that had nothing to say.
+        """
+        return self._all_steps(f"/v1/jobs/{job_id}/guards", before=-1)
+
+    def _all_steps(self, path: str, *, before: int) -> list[Shape]:
+        """What is told step by step, page after page, until there is no more."""
         found: list[Shape] = []
         while True:
-            after = found[-1]["seq"] if found else 0
-            page = self._connection.ask("GET", f"/v1/jobs/{job_id}/steps", params={"after": after})
+            after = found[-1]["seq"] if found else before
+            page = self._connection.ask("GET", path, params={"after": after})
             found += page["data"]
             if not page["has_more"]:
                 return found

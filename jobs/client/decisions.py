@@ -76,6 +76,13 @@ class Decisions:
         path = f"/v1/jobs/{asked['job_id']}/steps/{asked['seq']}/decision"
         return self._connection.ask("POST", path, json=body)
 
+    def audit(
+        self, job_id: str | None = None, *, before: int | None = None, limit: int = 100
+    ) -> list[Shape]:
+        """The last lines of the audit, newest first, of a job or of all: at most 200."""
+        params = given({"job_id": job_id, "before": before, "limit": limit})
+        return list(self._connection.ask("GET", "/v1/audit", params=params)["data"])
+
     def verify_audit(self) -> Shape:
         """Walk the audit from its beginning; says where the chain breaks, if it does."""
         return self._connection.ask("GET", "/v1/audit/verification")

@@ -75,7 +75,8 @@ def evidence_of_steps(context: Context) -> Evidence:
     """The recorded results of the job's tools, and what was asked."""
     evidence = Evidence()
     for step in context.steps():
-        if isinstance(step.output, dict) and "content" in step.output:
+        # What did not work says no more than what was asked of it.
+        if isinstance(step.output, dict) and step.output.get("outcome") == "success":
             evidence.add_value(step.output["content"])
     for text in texts_in(dict(context.input)):
         evidence.add_asked(text)

@@ -88,6 +88,7 @@ class Records(Protocol):
 class Context:
     """What a guard may know beside the value.
 
+    An `input` that is tainted may be what a text from outside has said (see `asked`).
     `taint` names what the model had read from outside when it made this call or answer. `in_a_row`
     and `in_all` say in how many turns this same call was made, this time included. `retried` are
     the guards by whom the model was told of something wrong at this stage before. `is_vouched` says
@@ -96,6 +97,7 @@ class Context:
 
     agent: str
     input: Mapping[str, Any]
+    is_input_tainted: bool = False
     invocation: Invocation | None = None
     tool: str | None = None
     effect: str | None = None
@@ -109,6 +111,11 @@ class Context:
     records: Records | None = None
     # The committed steps of the job, in order.
     steps: Callable[[], Sequence[CheckpointRow]] = lambda: ()
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the requester has said: the input, or nothing where somebody else may have."""
+        return {} if self.is_input_tainted else self.input
 
 
 class Guard(Protocol):

@@ -47,7 +47,7 @@ class Links:
     def check(self, stage: Stage, value: Any, context: Context) -> Verdict:
         if not context.taint:
             return allow()
-        known = " ".join(texts_in(context.input))
+        known = " ".join(texts_in(context.asked))
         if stage is Stage.TOOL_ARGS and context.effect == "read":
             return self._judge_reading(value, known)
         taken: list[str] = []

@@ -75,7 +75,7 @@ class PersonalData:
     def check(self, stage: Stage, value: Any, context: Context) -> Verdict:
         if stage is Stage.TOOL_ARGS and context.effect == "read":
             return allow()
-        known = " ".join(texts_in(context.input))
+        known = " ".join(texts_in(context.asked))
         found: Counter[str] = Counter()
         masked = with_texts(value, lambda text: mask(text, found, self._looked_for, known))
         if not found:

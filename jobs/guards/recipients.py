@@ -1,8 +1,8 @@
 """The allow-list of recipients: whom a job may write to, whatever its model asks for.
 
-Allowed are the addresses in named fields of the job's own input, and those that the agent declares
-(an address, or a whole domain as `@example.com`). A call that writes to nobody else is vouched for:
-a text that means harm gains nothing by it.
+Allowed are the addresses in named fields of the job's own input, if it was the requester who gave
+them, and those that the agent declares (an address, or a whole domain as `@example.com`). A call
+that writes to nobody else is vouched for: a text that means harm gains nothing by it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.policy import default
 from typing import Any
 
-from jobs.guards.guard import Context, Stage, Verdict, allow, block
+from jobs.guards.guard import Context, Stage, Verdict, allow, block, confirm
 from jobs.guards.texts import leaves_at, texts_at
 
 # One address and nothing else, in any alphabet.
@@ -24,7 +24,9 @@ PLAIN = re.compile(r"[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
 class Recipients:
     """`arguments` are the paths to addresses in the arguments of each tool that writes to people,
     such as `{"send_email": ("to", "cc")}`; `own` the paths in the job's input. A call that names
-    nobody leaves it to the tool, which then writes to whom the job's input names."""
+    nobody leaves it to the tool, which then writes to whom the job's input names: one that names
+    somebody must write to nobody else. An address in an input that an outside text may have written
+    needs a person's confirmation, and has to be named for it."""
 
     arguments: Mapping[str, Sequence[str]]
     own: Sequence[str] = ("email",)
@@ -36,8 +38,17 @@ class Recipients:
         paths = self.arguments.get(context.tool or "")
         if paths is None:
             return allow()
-        allowed = {*map(normal, self.allowed), *self._own_of(context.input)} - {""}
-        strangers = [a for a in self._named_in(value, paths) if not is_among(a, allowed)]
+        allowed = {*map(normal, self.allowed), *self._own_of(context.asked)} - {""}
+        named = [*self._named_in(value, paths)]
+        strangers = [address for address in named if not is_among(address, allowed)]
+        doubtful = self._doubtful_of(context, allowed)
+        if doubtful and not named:
+            return block("Name whom it is for: the request's address may be an outside text's.")
+        if strangers and doubtful.issuperset(strangers) and "" not in strangers:
+            return confirm(
+                "The request's address may be an outside text's, as no person has seen it.",
+                strangers=len(strangers),
+            )
         if strangers:
             return block(
                 "It may not be sent there: a job writes only to the addresses in its request, "
@@ -45,6 +56,11 @@ class Recipients:
                 strangers=len(strangers),
             )
         return allow(vouches=bool(allowed))
+
+    def _doubtful_of(self, context: Context, allowed: set[str]) -> set[str]:
+        """The addresses that an outside text may have put into the job's input."""
+        own = self._own_of(context.input) if context.is_input_tainted else ()
+        return {address for address in own if not is_among(address, allowed)}
 
     def _own_of(self, given: Mapping[str, Any]) -> Iterator[str]:
         for path in self.own:

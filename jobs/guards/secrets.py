@@ -168,10 +168,3 @@ def entropy_bits(text: str) -> float:
     """Shannon's entropy of the text's characters, in bits per character."""
     counts = Counter(text).values()
     return -sum(n / len(text) * math.log2(n / len(text)) for n in counts)
-
-
-def holds_secret(value: Any) -> bool:
-    """Whether there is any secret in the value."""
-    found: Counter[str] = Counter()
-    mask_all(value, found)
-    return bool(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
@@ -23,12 +24,13 @@ from jobs.agent.transcript import count_failed_tools, dump_response, write_trans
 from jobs.agent.turn import Answer, Calls, Feedback, read_turn
 from jobs.agent.waiting import Wait
 from jobs.errors import Refused, StepwellError
-from jobs.lifecycle.arguments import args_of
+from jobs.lifecycle.approvals import Rules
+from jobs.lifecycle.arguments import args_of, find_tool
 from jobs.lifecycle.diary import JobDiary
-from jobs.lifecycle.effects import begin, find_tool
+from jobs.lifecycle.effects import begin
 from jobs.lifecycle.errand import call_in_child, step_in_child
 from jobs.lifecycle.gateway import DEADLINE_SLACK_S
-from jobs.lifecycle.guarding import keep_response, pass_output, pass_request, read_of
+from jobs.lifecycle.guarded_turns import keep_response, pass_output, pass_request
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, Park
 from jobs.lifecycle.parking import wait_for
@@ -37,7 +39,8 @@ from jobs.lifecycle.planning import plan_calls
 from jobs.lifecycle.results import conclude_with, given_to, tool_failed
 from jobs.lifecycle.shelf import JobShelf
 from jobs.lifecycle.spending import set_aside, set_aside_for_model
-from store import checkpoints, transitions
+from jobs.lifecycle.taint import Read, read_of, settled
+from store import transitions
 from store.errors import StoreError
 from store.jsonb import keepable
 from store.rows import CheckpointRow
@@ -108,34 +111,32 @@ def _ask_model(
     _check_limits(agent, steps)
     asked = agent.input_type.model_validate(held.job_input)
     # Looked up before the call: what it costs must not be lost to a store that is away.
-    read = read_of(held, steps, house)
+    read = read_of(held, agent, steps, house)
     rules = house.rules(held.tenant_id) if agent.tools else ()
     transcript = pass_request(held, agent, read, write_transcript(agent, asked, steps), house)
     if isinstance(transcript, Park | Broke):
         return transcript
     said = _ask(held, agent, transcript, house, passage)
+    acted = _take_turn(held, agent, said, read, rules, house)
+    return replace(acted, taints=read.late) if isinstance(acted, Acted) else acted
+
+
+def _take_turn(
+    held: Claim, agent: Agent, said: Said, read: Read, rules: Rules, house: House
+) -> Acted | Park | Broke:
+    """What follows from what the model has said."""
     turn = read_turn(agent, said.response)
+    feedback = turn.as_json() if isinstance(turn, Feedback) else None
+    kept = keep_response(agent, dump_response(said.response, feedback))
+    acted = Acted(kept, usage=said.usage)
     match turn:
         case Calls(calls):
-            return Acted(
-                keep_response(agent, dump_response(said.response)),
-                usage=said.usage,
-                plan=plan_calls(calls, held, agent, read, rules, house),
-            )
+            return replace(acted, plan=plan_calls(calls, held, agent, read, rules, house))
         case Answer(output):
-            acted = Acted(
-                keep_response(agent, dump_response(said.response)),
-                usage=said.usage,
-                ending=Ending(JobStatus.COMPLETED, output=keepable(output)),
-            )
-            return pass_output(held, agent, read, acted, house)
+            ending = Ending(JobStatus.COMPLETED, output=keepable(output))
+            return pass_output(held, agent, read, replace(acted, ending=ending), house)
         case Feedback():
-            return Acted(
-                keep_response(agent, dump_response(said.response, turn.as_json())),
-                outcome="retried",
-                usage=said.usage,
-                plan=(agent.model_step(),),
-            )
+            return replace(acted, outcome="retried", plan=(agent.model_step(),))
         case _:
             assert_never(turn)
 
@@ -171,10 +172,7 @@ def _ask(
 
 def _settled_before(held: Claim, house: House) -> list[CheckpointRow]:
     """What the job remembers. Nothing is older than its first step, so nothing is asked then."""
-    if held.seq == 1:
-        return []
-    with house.doors.as_tenant(held.tenant_id) as tx:
-        return checkpoints.list_settled(tx, held.job_id)
+    return [] if held.seq == 1 else settled(held, house)
 
 
 def _check_limits(agent: Agent, steps: list[CheckpointRow]) -> None:
@@ -237,7 +235,7 @@ def _run(
 def _follow(held: Claim, program: Program, returned: Any, house: House) -> Acted | Park:
     """What becomes of the step by what was returned: it is done, or it waits."""
     if isinstance(returned, Wait):
-        return Park(wait_for(returned, house))
+        return Park(wait_for(returned, held, program, house))
     return conclude_with(held, program, returned, house)
 
 
@@ -278,7 +276,7 @@ def _context(held: Claim, program: Program, house: House) -> ToolContext:
         artifacts=JobShelf(house.doors, held, house.cache),
         tell=tell,
         effect_key=held.effect_key,
-        schedules=JobDiary(house, held),
+        schedules=JobDiary(house, held, program),
     )
 
 

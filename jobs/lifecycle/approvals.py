@@ -29,10 +29,9 @@ from jobs.agent.registry import Program
 from jobs.agent.tool import Tool
 from jobs.guards.guard import Kind
 from jobs.guards.round import Round
-from jobs.lifecycle.arguments import args_of, is_edited
+from jobs.lifecycle.arguments import args_of, find_tool, is_edited
 from jobs.lifecycle.consent import refused
-from jobs.lifecycle.effects import find_tool
-from jobs.lifecycle.guarding import pass_args
+from jobs.lifecycle.guarded_calls import pass_args
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, Park
 from jobs.lifecycle.parking import what_woke
@@ -44,7 +43,7 @@ from store import approvals
 from store.approvals import Asking
 from store.invocation import Invocation
 from store.rows import ApprovalRow
-from store.states import Decision, StepKind, Tier, WaitKind
+from store.states import ApprovalEnding, Decision, StepKind, Tier, WaitKind
 from store.transitions import Claim, Plan, Wait
 
 log = structlog.get_logger(__name__)
@@ -165,6 +164,9 @@ def _is_asked_about(held: Claim, program: Program, house: House) -> bool:
     woken = what_woke(held)
     if _frozen_in(held) is not None or (woken is not None and woken.kind is WaitKind.APPROVAL):
         return True
+    if held.epoch > 1:
+        # A worker that was lost may have made use of what woke it.
+        return True
     judgement = judgement_of(held, program, house)
     return judgement is not None and judgement.verdict is not Verdict.ALLOW
 
@@ -196,6 +198,9 @@ def _pass_guards(held: Claim, program: Program, house: House) -> Round | Acted |
 def covers(granted: ApprovalRow | None, judgement: Judgement) -> bool:
     """Whether this yes is one to exactly this call, by the people whom the verdict asks for."""
     if granted is None:
+        return False
+    if granted.ending is ApprovalEnding.EXPIRED and _rules_of_guards(judgement):
+        # Silence is no yes to what a guard wants confirmed.
         return False
     shown = (granted.args_sha256, granted.tool_sha256)
     if shown != (judgement.args_sha256, judgement.tool_sha256):

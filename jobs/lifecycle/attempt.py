@@ -27,12 +27,12 @@ from jobs.agent.registry import Program
 from jobs.errors import UnknownAgent
 from jobs.lifecycle.act import LimitReached, act, timeout_of
 from jobs.lifecycle.approvals import approved, ask_anew, gate
+from jobs.lifecycle.arguments import find_tool
 from jobs.lifecycle.concluding import conclude, give_up
 from jobs.lifecycle.effects import (
     Stopping,
     Unapproved,
     find_out,
-    find_tool,
     is_in_doubt,
     is_optional,
     is_repeatable,
@@ -53,7 +53,7 @@ from jobs.lifecycle.guard_rounds import noting
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
 from jobs.lifecycle.parking import given_up, is_gone, resume, review_gone, review_version
-from jobs.lifecycle.refusals import refuse_call
+from jobs.lifecycle.refusals import NotAvailable, refuse_call, turn_down
 from jobs.lifecycle.results import left_out
 from jobs.lifecycle.settling import (
     hand_back,
@@ -222,6 +222,8 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
         return HandBack(0.0, "stopping", str(error))
     except Unapproved:
         return ask_anew(held, program, house)
+    except NotAvailable as error:
+        return turn_down(held, program, str(error))
     except BaseException as error:  # noqa: BLE001 - a tool may also call sys.exit()
         return conclude_raised(error, held, program, house, perf_counter() - began)
 

@@ -51,11 +51,22 @@ def raise_budget(
     Who has done so, and by how much, is a line of the audit.
     Raises `Refused` for what has no cap, or is more than a child's parent can lend.
     """
-    # Jobs are locked before accounts, always: so first the answers, then the caps.
+    # Jobs are locked before the audit, and both before accounts, as in the commit of a step.
     for wait in waits.list_of(tx, job.id):
         if wait.state is WaitState.PENDING and wait.name == BUDGET_WAIT:
             said = {"decision": "continue"}
             waits.answer(tx, job.tenant_id, job.id, wait.seq, wait.n, said, by=by_whom)
+    audit.append(
+        tx,
+        job.tenant_id,
+        {
+            "kind": "budget.raised",
+            "job_id": str(job.id),
+            "scope": scope.value,
+            "amounts": {unit.value: f"{amount:f}" for unit, amount in by.items()},
+            "by": by_whom,
+        },
+    )
     owner_id = job.root_id if scope is BudgetScope.TREE else job.id
     # Accounts are locked in the order of their units, as by those who reserve and settle.
     for unit, amount in sorted(by.items(), key=lambda each: each[0].value):
@@ -69,14 +80,3 @@ def raise_budget(
                 )
             case Raised.RAISED:
                 pass
-    audit.append(
-        tx,
-        job.tenant_id,
-        {
-            "kind": "budget.raised",
-            "job_id": str(job.id),
-            "scope": scope.value,
-            "amounts": {unit.value: f"{amount:f}" for unit, amount in by.items()},
-            "by": by_whom,
-        },
-    )

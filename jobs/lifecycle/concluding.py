@@ -10,10 +10,9 @@ import structlog
 from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.lifecycle.act import may_ride
-from jobs.lifecycle.effects import find_tool
+from jobs.lifecycle.arguments import find_tool
 from jobs.lifecycle.gateway import blame
 from jobs.lifecycle.guard_rounds import note, take_along
-from jobs.lifecycle.guarding import mark_outside, tell_taint
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Outcome, Park
 from jobs.lifecycle.results import tool_failed
@@ -26,6 +25,7 @@ from jobs.lifecycle.settling import (
     settle,
     try_again,
 )
+from jobs.lifecycle.taint import mark_outside, tell_taint
 from jobs.lifecycle.verdicts import Decided, ErrorClass, GiveUp, Retry, TellModel, as_json
 from store.states import JobStatus, StepState
 from store.transitions import Claim, Ending, Parked, Plan, Settlement, Usage, Wait

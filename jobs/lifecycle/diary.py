@@ -8,10 +8,14 @@ from typing import Any
 from uuid import uuid5
 
 from jobs.agent.diary import ScheduleWish
+from jobs.agent.registry import Program
 from jobs.errors import Refused
+from jobs.lifecycle.arguments import is_seen
 from jobs.lifecycle.house import House
+from jobs.lifecycle.refusals import NotAvailable
 from jobs.lifecycle.schedules import Maker, make, next_runs
-from store import jobs, schedules
+from jobs.lifecycle.taint import hands_on, inherited_by
+from store import schedules
 from store.schedules import Moved
 from store.states import JobClass, Origin
 from store.transitions import Claim
@@ -30,16 +34,19 @@ class JobDiary:
 
     house: House
     held: Claim
+    program: Program
 
     @property
     def agent(self) -> str:
         return self.held.agent
 
     def make(self, wish: ScheduleWish) -> dict[str, Any]:
-        """Make a schedule; raises `Refused`, in a line of jobs that a schedule began anyhow."""
+        """Make a schedule; raises `Refused`, and `NotAvailable` to what came by a schedule."""
         held, invocation = self.held, self.held.invocation
         if Origin.SCHEDULE in invocation.origins:
-            raise Refused("A job that comes from a schedule cannot make schedules.")
+            raise NotAvailable("A job that comes from a schedule cannot make schedules.")
+        read = {*hands_on(held, self.program, self.house), *inherited_by(held, self.house)}
+        taints = tuple(sorted(read))
         row = make(
             self.house.doors,
             self.house.registry,
@@ -49,7 +56,8 @@ class JobDiary:
                 requester=invocation.requester,
                 roles=tuple(sorted(invocation.roles)),
                 origins=(*invocation.origins_above, invocation.origin),
-                tainted_by=self._taint(),
+                tainted_by=taints,
+                input_tainted=bool(taints) and not is_seen(held, wish.input),
             ),
             count_max=self.house.settings.schedules_max,
             schedule_id=uuid5(held.tenant_id, held.key),
@@ -59,12 +67,6 @@ class JobDiary:
             "name": row.name,
             "next_runs": [each.isoformat() for each in next_runs(row)],
         }
-
-    def _taint(self) -> tuple[str, ...]:
-        """What its job had read from outside when the call was planned, or has by now."""
-        with self.house.doors.as_tenant(self.held.tenant_id) as tx:
-            inherited = jobs.read(tx, self.held.job_id).tainted_by
-        return tuple(dict.fromkeys([*self.held.input.get("taint", ()), *inherited]))
 
     def move_next(self, at: datetime) -> dict[str, Any]:
         """Move the next run of the schedule that made this very job; raises `Refused`."""

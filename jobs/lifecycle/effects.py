@@ -19,12 +19,10 @@ import inspect
 
 import structlog
 
-from jobs.agent.agent import Agent
-from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.agent.tool import Found, Lookup, Tool
 from jobs.errors import StepwellError
-from jobs.lifecycle.arguments import args_of
+from jobs.lifecycle.arguments import args_of, find_tool
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted, Park
 from jobs.lifecycle.parking import what_woke
@@ -33,7 +31,7 @@ from jobs.lifecycle.settling import patiently
 from jobs.lifecycle.verdicts import describe
 from jobs.policy.fingerprints import sha256_of
 from store import transitions
-from store.states import StepKind, WaitKind
+from store.states import WaitKind
 from store.transitions import Claim, Start, Wait
 
 log = structlog.get_logger(__name__)
@@ -52,15 +50,6 @@ class Unapproved(StepwellError):
 
 class NotBegun(StepwellError):
     """Nobody knows whether this claim still holds, so the call was not made."""
-
-
-def find_tool(held: Claim, program: Program) -> Tool | None:
-    """The tool this step calls, if it calls one that exists."""
-    if isinstance(program, Pipeline) and held.kind is StepKind.FUNCTION:
-        return program.tool_at(held.input["position"])
-    if isinstance(program, Agent) and held.kind is StepKind.TOOL:
-        return program.find_tool(held.input["tool"])
-    return None
 
 
 def is_repeatable(held: Claim, program: Program) -> bool:

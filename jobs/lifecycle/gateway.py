@@ -30,7 +30,7 @@ from broker.gates import Came, Pass
 from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.errors import StepwellError
-from jobs.lifecycle.effects import find_tool
+from jobs.lifecycle.arguments import find_tool
 from jobs.lifecycle.error_classes import ErrorClass, classify, is_timeout, retry_after_of
 from jobs.lifecycle.house import CallKey, House
 from jobs.lifecycle.outcomes import Broke, HandBack

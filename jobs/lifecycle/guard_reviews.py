@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from jobs.guards.guard import Stage
+from jobs.guards.guard import Kind, Stage
 from jobs.guards.round import Round
 from jobs.lifecycle.guard_rounds import loud_rows
 from jobs.lifecycle.house import House
@@ -24,6 +24,7 @@ from store.transitions import Claim, Usage, Wait, Woken
 # What such a wait is called, which tells it from reviews of code that has changed.
 NAME = "guard"
 DECISIONS = ("continue", "fail")
+FOR_REVIEW = frozenset({Kind.CONFIRM, Kind.HALT})
 ASKS = {
     Stage.MODEL_REQUEST: "May this job go on, and its model be asked again?",
     Stage.TOOL_ARGS: "May this call be made?",
@@ -74,10 +75,10 @@ def is_let_go_on(held: Claim) -> bool:
     return woken is not None and is_of_guard(woken) and woken.result["decision"] == "continue"
 
 
-def keep_answer(acted: Acted, output: Any) -> dict[str, Any]:
-    """A model's answer, as it is kept in the wait."""
+def keep_answer(acted: Acted, output: Any, stage: Stage) -> dict[str, Any]:
+    """A model's answer, as it is kept in the wait, and at which stage it was stopped."""
     usage = None if acted.usage is None else asdict(acted.usage)
-    return {"step": acted.output, "output": output, "usage": usage}
+    return {"step": acted.output, "output": output, "usage": usage, "stage": stage}
 
 
 def usage_kept(woken: Woken) -> Usage | None:

@@ -20,6 +20,9 @@ from jobs.guards.round import NOTHING, Round, go_round
 from jobs.lifecycle.house import CallKey, House
 from store.transitions import Claim
 
+# On a step's output: by which guards the model was told of something wrong; why it is to halt.
+RETRIED, HALTED = "retried_by", "halted"
+
 
 def take_round(
     stage: Stage,

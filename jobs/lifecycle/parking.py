@@ -7,7 +7,7 @@ was woken by something, and is reviewed before it could make use of it, still ha
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from uuid_utils.compat import uuid7
@@ -16,14 +16,16 @@ from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.agent.waiting import NOTHING, AskUser, Child, Delegate, Sleep, WaitFor
 from jobs.agent.waiting import Wait as Asked
+from jobs.lifecycle.arguments import is_seen
 from jobs.lifecycle.budgeting import BUDGET_WAIT, caps_of_child
 from jobs.lifecycle.consent import heard
 from jobs.lifecycle.guard_reviews import is_of_guard, usage_kept
-from jobs.lifecycle.guarding import resume_answer
+from jobs.lifecycle.guarded_turns import resume_answer
 from jobs.lifecycle.house import House
 from jobs.lifecycle.intake import check_input, earliest
 from jobs.lifecycle.outcomes import Acted, Broke, HandBack, Park
 from jobs.lifecycle.results import as_json, conclude_with, tool_failed
+from jobs.lifecycle.taint import hands_on
 from jobs.lifecycle.verdicts import ErrorClass, GiveUp
 from jobs.lifecycle.verdicts import as_json as error_json
 from store import workers
@@ -40,7 +42,7 @@ OTHER_VERSION_WAIT_S = 2.0
 # --- parking --------------------------------------------------------------------------------------
 
 
-def wait_for(asked: Asked, house: House) -> Wait:
+def wait_for(asked: Asked, held: Claim, program: Program, house: House) -> Wait:
     """The wait that a step asks for. Raises a `Refused` when a child cannot be made as it is."""
     match asked:
         case Sleep(seconds, until, value):
@@ -61,9 +63,25 @@ def wait_for(asked: Asked, house: House) -> Wait:
                 fallback=_kept(default),
             )
         case Delegate():
-            children = tuple(_bear(each, asked.expires_s, house) for each in asked.children)
+            taints = hands_on(held, program, house)
+            children = tuple(
+                replace(
+                    _bear(each, asked.expires_s, house),
+                    input_tainted=_is_tainted(taints, is_seen(held, each.input), program),
+                )
+                for each in asked.children
+            )
             in_order = {"children": [str(child.id) for child in children]}
-            return Wait(WaitKind.CHILDREN, "children", prompt=in_order, children=children)
+            return Wait(
+                WaitKind.CHILDREN, "children", prompt=in_order, children=children, taints=taints
+            )
+
+
+def _is_tainted(taints: tuple[str, ...], is_seen: bool, program: Program) -> bool | None:
+    """Whether a text from outside may have written it; None where the row of the job knows."""
+    if is_seen or isinstance(program, Agent):
+        return bool(taints) and not is_seen
+    return None
 
 
 def _kept(value: Any) -> dict[str, Any] | None:
@@ -101,7 +119,9 @@ def given_up(held: Claim) -> Broke | None:
     return Broke(given_up, usage_kept(woken))
 
 
-def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
+def resume(
+    held: Claim, woken: Woken, program: Program, house: House
+) -> Acted | Broke | Park | None:
     """What the step came to by what it was woken by; None when it is to run now."""
     if woken.kind in DECIDED:
         return _decide(held, woken, program, house)
@@ -114,7 +134,9 @@ def resume(held: Claim, woken: Woken, program: Program, house: House) -> Acted |
     return conclude_with(held, program, woken.result, house)
 
 
-def _decide(held: Claim, woken: Woken, program: Program, house: House) -> Acted | Broke | None:
+def _decide(
+    held: Claim, woken: Woken, program: Program, house: House
+) -> Acted | Broke | Park | None:
     if woken.result["decision"] == "happened":
         return conclude_with(held, program, woken.result.get("result"), house)
     if is_of_guard(woken) and isinstance(program, Agent):

@@ -15,10 +15,13 @@ from dataclasses import replace
 
 from jobs.agent.agent import Agent
 from jobs.agent.turn import Call
+from jobs.guards.loops import Turns
+from jobs.guards.secrets import keep_out
 from jobs.lifecycle.approvals import Rules, judged
-from jobs.lifecycle.guarding import Read, goes_on, look_at_planned, mark_calls
+from jobs.lifecycle.guarded_calls import goes_on, look_at_planned, mark_calls
 from jobs.lifecycle.house import House
 from jobs.lifecycle.refusals import refuse_plan
+from jobs.lifecycle.taint import Read
 from store.invocation import Invocation
 from store.jsonb import keepable
 from store.states import StepKind, Work
@@ -36,7 +39,8 @@ def plan_calls(
     """The steps of these calls, in their order; `read` is what came before them."""
     asked = tuple(_plan_call(agent, call, held.invocation) for call in calls)
     marked = mark_calls(asked, read)
-    return tuple(_look_at(plan, held, agent, read, rules, house) for plan in marked)
+    turns = Turns.read(read.steps)
+    return tuple(_look_at(plan, held, agent, read, turns, rules, house) for plan in marked)
 
 
 def _plan_call(agent: Agent, call: Call, invocation: Invocation) -> Plan:
@@ -54,12 +58,14 @@ def _look_at(
     held: Claim,
     agent: Agent,
     read: Read,
+    turns: Turns,
     rules: Rules,
     house: House,
 ) -> Plan:
     tool = agent.find_tool(plan.input["tool"])
     if tool is None or "refused" in plan.input:
-        return plan
-    found = look_at_planned(plan, held, agent, tool, read, house)
-    plan = replace(plan, input=plan.input | {"args": keepable(found.value)})
+        # Nothing is called, but what was asked for is kept.
+        kept = keep_out(plan.input["args"], agent.all_guards)
+        return replace(plan, input=plan.input | {"args": kept})
+    plan, found = look_at_planned(plan, held, agent, tool, read, turns, house)
     return judged(plan, held, agent, rules, found) if goes_on(found) else plan

@@ -7,6 +7,9 @@ doors, each of which would do alone:
     planned   a call of it is planned as refused, whoever made up the name     (refuse_plan)
     claimed   a step that calls it does nothing, whoever planned the step      (refuse_call)
 
+A tool that is available may still ask, in the middle of its call, for what is not, such as a
+schedule. That raises `NotAvailable`, and comes to the same as the third door (turn_down).
+
 A refused call of a model is a step like any other: it is committed as denied, the model is told
 why, and the job's story has the event `call.refused`, in the same transaction. A pipeline has
 nobody to tell: its job is given up as `forbidden`, or goes on without a tool that is optional.
@@ -20,6 +23,8 @@ from typing import Any
 from jobs.agent.agent import Agent
 from jobs.agent.registry import Program
 from jobs.agent.tool import Tool
+from jobs.errors import StepwellError
+from jobs.lifecycle.arguments import find_tool
 from jobs.lifecycle.outcomes import Acted, Broke
 from jobs.lifecycle.results import tool_failed
 from jobs.lifecycle.verdicts import ErrorClass, GiveUp
@@ -30,6 +35,10 @@ from store.transitions import Claim, Plan
 
 # What the event `call.refused` says the refusal is about.
 BY_ORIGIN = "origin"
+
+
+class NotAvailable(StepwellError):
+    """What the call of a tool asks for is not available to its job; the message says why."""
 
 
 def refuse_plan(tool: Tool, asked: dict[str, Any], invocation: Invocation) -> Plan | None:
@@ -43,31 +52,26 @@ def refuse_plan(tool: Tool, asked: dict[str, Any], invocation: Invocation) -> Pl
 
 def refuse_call(held: Claim, program: Program) -> Acted | Broke | None:
     """What a claimed step comes to that calls what is not available; None when it may run."""
-    tool = _tool_of(held, program)
+    tool = find_tool(held, program)
     reason = None if tool is None else _why_not(held, tool)
-    if tool is None or reason is None:
-        return None
+    return None if reason is None else turn_down(held, program, reason)
+
+
+def turn_down(held: Claim, program: Program, reason: str) -> Acted | Broke:
+    """What a step comes to whose call is not available: a model is told, a pipeline gives up."""
     if isinstance(program, Agent):
-        return deny(held, program, tool, BY_ORIGIN, reason)
+        return deny(held, program, held.input["tool"], BY_ORIGIN, reason)
     return Broke(GiveUp(error_json(ErrorClass.FORBIDDEN, reason), ErrorClass.FORBIDDEN))
 
 
-def deny(held: Claim, agent: Agent, tool: Tool, code: str, reason: str) -> Acted:
+def deny(held: Claim, agent: Agent, tool: str, code: str, reason: str) -> Acted:
     """The step is done without the call: the model is told, and so is whoever reads the story.
 
     `code` is a word for what the refusal is about, `reason` a sentence.
     """
-    told = {"seq": held.seq, "tool": tool.name, "code": code, "reason": reason}
+    told = {"seq": held.seq, "tool": tool, "code": code, "reason": reason}
     message = f"{reason} Do not call it again; go on without it."
     return replace(tool_failed(agent, message, outcome="denied"), refused=told)
-
-
-def _tool_of(held: Claim, program: Program) -> Tool | None:
-    """The tool that acting on this step would call, whatever kind the step says it is."""
-    given = held.input or {}
-    if not isinstance(program, Agent):
-        return program.tool_at(given["position"]) if "position" in given else None
-    return None if held.kind is StepKind.MODEL else program.find_tool(given.get("tool", ""))
 
 
 def _why_not(held: Claim, tool: Tool) -> str | None:

@@ -15,10 +15,11 @@ from jobs.agent.registry import Program
 from jobs.errors import Misdeclared
 from jobs.guards.secrets import keep_out
 from jobs.lifecycle.arguments import args_of, is_edited
-from jobs.lifecycle.guarding import pass_result, taint_of_children
+from jobs.lifecycle.guarded_calls import pass_result
 from jobs.lifecycle.house import House
 from jobs.lifecycle.outcomes import Acted
 from jobs.lifecycle.shelf import JobShelf
+from jobs.lifecycle.taint import taint_of_children
 from store.jsonb import keepable
 from store.states import JobStatus
 from store.transitions import Claim, Ending
@@ -51,15 +52,15 @@ def _conclude_function(held: Claim, pipeline: Pipeline, output: Any) -> Acted:
 
 
 def given_to(held: Claim, pipeline: Pipeline, asked: BaseModel | None = None) -> Any:
-    """The value that a pipeline's step is given: the job's input, or what the step before returned.
+    """The value that a pipeline's step is given: the job's input, what the step before returned, or
+    what people have made of it.
 
     `asked` is the input as the pipeline's type, where it has been read already.
     """
-    if held.granted is not None:
-        return held.granted.args
-    if held.input["position"] > 0:
-        return held.parent_output
-    return (asked or pipeline.input_type.model_validate(held.job_input)).model_dump(mode="json")
+    given = args_of(held)
+    if given is not held.job_input:
+        return given
+    return (asked or pipeline.input_type.model_validate(given)).model_dump(mode="json")
 
 
 def left_out(held: Claim, program: Program, why: str) -> Acted:

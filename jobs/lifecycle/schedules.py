@@ -39,13 +39,15 @@ RUNS_SHOWN = 5
 class Maker:
     """Whose wish a schedule is, which its jobs take over, and the doors that one came through.
 
-    `tainted_by` is what a job had read from outside that made it: its wish may be what that said.
+    `tainted_by` is what a job had read from outside that made it: its wish may be what that said,
+    and so may its input, where that is tainted.
     """
 
     requester: str | None = None
     roles: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     tainted_by: tuple[str, ...] = ()
+    input_tainted: bool = False
 
 
 def make(
@@ -117,6 +119,7 @@ def _put_together(
         roles=maker.roles,
         origins_above=maker.origins,
         tainted_by=maker.tainted_by,
+        input_tainted=maker.input_tainted,
     )
 
 
@@ -126,7 +129,7 @@ def resume(doors: Doors, tenant_id: UUID, schedule_id: UUID) -> ScheduleRow:
     A next run that is still to come stays as it is, wherever it was moved to.
     """
     with doors.as_tenant(tenant_id) as tx:
-        row = schedules.read(tx, schedule_id)
+        row = schedules.read(tx, schedule_id, to_change=True)
         if row.paused_at is None:
             return row
         now = schedules.read_clock(tx)

@@ -21,9 +21,11 @@ many failures at once do not come back at once.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.guards.secrets import mask
 from jobs.lifecycle.error_classes import ErrorClass, classify
 from store.secrets import hide
 
@@ -57,6 +59,8 @@ OF_DEPENDENCY = {
 }
 WAIT_FIRST_S = 2.0
 WAIT_MAX_S = 60.0
+# How much of an error's text is read, and how much of that is told.
+READ_CHARS, TOLD_CHARS = 10_000, 500
 
 HINTS = {
     ErrorClass.NOT_SENT: "The other side could not be reached. Once it can, replay the job.",
@@ -151,6 +155,10 @@ def as_json(kind: ErrorClass, error: BaseException | str) -> dict[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """The error in a line, bounded; never a traceback, which may hold a tenant's data."""
-    said = " ".join(hide(str(error)).split())
-    return f"{type(error).__name__}: {said}"[:500] if said else type(error).__name__
+    """The error in a line, bounded; never a traceback, which may hold a tenant's data.
+
+    What looks like a secret is masked, whatever the guards of an agent are, before it is cut.
+    """
+    said = " ".join(hide(str(error)[:READ_CHARS]).split())
+    told = mask(said, Counter())[:TOLD_CHARS]
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -29,6 +29,7 @@ from jobs.web.routes import (
     dependencies,
     events,
     forks,
+    guards,
     metrics,
     overview,
     policy,
@@ -118,6 +119,7 @@ def guarded_routes() -> APIRouter:
         overview,
         queues,
         budgets,
+        guards,
     )
     for room in rooms:
         guarded.include_router(room.router)

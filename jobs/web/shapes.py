@@ -124,7 +124,7 @@ class Job(BaseModel):
     deadline_at: datetime | None
     parent_job_id: UUID | None = Field(description="the job whose step asked for this one")
     root_id: UUID = Field(description="the first job of that line; itself, when nobody's child")
-    depth: int
+    depth: int = Field(description="how many jobs and schedules stand above it in its line")
     children: int = Field(description="how many jobs its steps have asked for")
     origin: Origin = Field(description="through which door it came; agent: a job asked for it")
     origins_above: list[Origin] = Field(
@@ -140,6 +140,9 @@ class Job(BaseModel):
     degraded: list[LeftOut] = Field(description="optional steps that were left out, and why")
     tainted_by: list[str] = Field(
         description="the tools whose texts from outside it has read, or those above it"
+    )
+    input_tainted: bool = Field(
+        description="whether its input may say what such a text said, as no person has seen it"
     )
     usage: Usage
     steps_done: int
@@ -169,7 +172,7 @@ class Job(BaseModel):
             deadline_at=row.deadline_at,
             parent_job_id=row.parent_job_id,
             root_id=row.root_id,
-            depth=row.depth,
+            depth=len(row.origins_above),
             children=row.children,
             origin=row.origin,
             origins_above=list(map(Origin, row.origins_above)),
@@ -182,6 +185,7 @@ class Job(BaseModel):
             error=row.error,
             degraded=[LeftOut(**each) for each in row.degraded or ()],
             tainted_by=row.tainted_by,
+            input_tainted=row.input_tainted,
             usage=Usage(
                 requests=spent.requests,
                 input_tokens=spent.input_tokens,
@@ -198,6 +202,7 @@ class Job(BaseModel):
                 "artifacts": f"{here}/artifacts",
                 "waits": f"{here}/waits",
                 "budget": f"{here}/budget",
+                "guards": f"{here}/guards",
                 "children": f"{here}/children",
                 "signals": f"{here}/signals",
                 "fork": f"{here}/fork",
@@ -328,6 +333,11 @@ class Tool(BaseModel):
     origins: list[Origin] = Field(
         description="a job may call it if it, and all above it in its line, came through these"
     )
+    rules: list[str] | None = Field(
+        description="its own rules by name; empty lets every call through, null asks its requester"
+        " to confirm whatever changes something"
+    )
+    trusted: bool = Field(description="whether somebody here answers for what it returns")
 
 
 class Agent(BaseModel):

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.web.kept_json import Said
 from jobs.web.shapes_of_waits import NUMBER_MAX
-from store.audit import Verified
 from store.rows import ApprovalRow, DecisionRow
 from store.states import ApprovalEnding, ApprovalState, Decision, Tier
 
@@ -84,24 +83,3 @@ class DecisionRequest(BaseModel):
     answer: Said = None
     reason: str | None = Field(default=None, max_length=2_000, pattern=r"^[^\x00]*$")
     remember: bool = Field(default=False, description="let this job make the same call again")
-
-
-class Verification(BaseModel):
-    """What came of walking the audit."""
-
-    object: Literal["audit_verification"] = "audit_verification"
-    is_whole: bool
-    lines: int = Field(description="how many lines are good, from the first on")
-    sha256: str = Field(description="of the last good line; keep it elsewhere")
-    broken_at: int | None = Field(description="the first line that is not as it was written")
-    why: str | None
-
-    @classmethod
-    def of(cls, found: Verified) -> Verification:
-        return cls(
-            is_whole=found.is_whole,
-            lines=found.lines,
-            sha256=found.sha256,
-            broken_at=found.broken_at,
-            why=found.why,
-        )

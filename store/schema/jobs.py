@@ -74,6 +74,8 @@ jobs = Table(
     Column("degraded", JSONB),
     # Where the texts came from that it has read and nobody here wrote; it hands them down.
     Column("tainted_by", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Whether its input may be such a text: a tainted job has written it, and no person has seen it.
+    Column("input_tainted", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_key"),
     ForeignKeyConstraint(["tenant_id"], ["stepwell.tenants.tenant_id"]),

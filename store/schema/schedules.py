@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -44,6 +45,9 @@ schedules = Table(
     Column("origins_above", ARRAY(Text), nullable=False, server_default=NONE),
     # Where the texts came from that the job had read which made it, for its jobs to take over.
     Column("tainted_by", ARRAY(Text), nullable=False, server_default=NONE),
+    # Whether the input may be such a text, as that job has written it and no person has seen it;
+    # null where the version before has made it, and nobody knows.
+    Column("input_tainted", Boolean),
     # The rhythm: one of three, and the zone whose clocks it goes by.
     Column("cron", Text),
     Column("every_s", Integer),

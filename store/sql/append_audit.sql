@@ -1,8 +1,8 @@
 -- append_audit: one more line of a tenant's audit, bound to the line before it by its hash.
 --
 -- Whoever adds a line holds the end of the chain until the transaction is over, so the lines have one
--- order and no gap. That row is locked after everything else, and by one who adds lines of several
--- tenants in the order of their ids. Returns the number of the line.
+-- order and no gap. That row is locked after everything else but the accounts of budgets, and by one who
+-- adds lines of several tenants in the order of their ids. Returns the number of the line.
 create or replace function stepwell.append_audit(p_tenant uuid, p_content jsonb)
 returns bigint language plpgsql as $$
 declare

@@ -23,12 +23,14 @@ begin
 
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
-    outstanding, next_seq, event_seq, idempotency_key, input, root_id, tainted_by, deadline_at)
+    outstanding, next_seq, event_seq, idempotency_key, input, root_id, tainted_by,
+    input_tainted, deadline_at)
   values (
     p_tenant, p_job, schedule.agent, v_begins ->> 'version', schedule.model, schedule.job_class,
     'schedule', schedule.origins_above, schedule.requester, schedule.roles, 'queued',
     jsonb_array_length(v_begins -> 'steps'), jsonb_array_length(v_begins -> 'steps') + 1, 1, v_key,
-    schedule.input, p_job, schedule.tainted_by, now() + make_interval(secs => least(
+    schedule.input, p_job, schedule.tainted_by,
+    coalesce(schedule.input_tainted, schedule.tainted_by <> '{}'), now() + make_interval(secs => least(
       schedule.deadline_s, (v_begins ->> 'deadline_s')::double precision)))
   on conflict (tenant_id, idempotency_key) do nothing;
   if found then

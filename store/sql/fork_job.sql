@@ -41,22 +41,27 @@ begin
   insert into stepwell.jobs (
     tenant_id, id, agent, agent_version, model, job_class, origin, origins_above, requester, roles, status,
     outstanding, steps_done, next_seq, event_seq, input, root_id, forked_from, forked_from_seq,
-    tainted_by)
+    tainted_by, input_tainted)
   values (
     p_tenant, p_new, old.agent, coalesce(p_version, old.agent_version), old.model,
     coalesce(p_class, old.job_class), old.origin, old.origins_above, old.requester, old.roles,
     'queued', v_ready, v_shared, v_last + 1, 1, coalesce(p_input, old.input), p_new, p_job, v_first,
-    old.tainted_by);
+    old.tainted_by, old.input_tainted and p_input is null);
   insert into stepwell.checkpoints (
     tenant_id, job_id, seq, parent_seq, kind, name, job_class, work, input, state, epoch,
     attempts, losses, claimed_at, committed_at, output, error, effect_key, effect_epoch, effect_started_at)
   select p_tenant, p_new, c.seq, c.parent_seq, c.kind, c.name, coalesce(p_class, old.job_class),
          c.work,
-         case when not s.is_shared and yes.args is distinct from c.input -> 'args'
-              then c.input || jsonb_build_object(
-                'args', yes.args,
-                'planned_args', coalesce(c.input -> 'planned_args', c.input -> 'args'))
-              else c.input end,
+         case when s.is_shared then c.input
+              when p_from is not null and c.kind = 'function' and c.input ? 'args'
+                then c.input - 'args'
+              when p_from is not null and c.input ? 'planned_args'
+                then c.input - 'planned_args' || jsonb_build_object('args', c.input -> 'planned_args')
+              when yes.args is not distinct from c.input -> 'args' then c.input
+              when c.kind = 'function' then c.input || jsonb_build_object('args', yes.args)
+              else jsonb_build_object('planned_args', c.input -> 'args') || c.input
+                   || jsonb_build_object('args', yes.args)
+         end,
          case when s.is_shared then c.state else 'ready' end,
          case when s.is_shared or p_from is null then c.epoch else 0 end,
          case when s.is_shared then c.attempts else 0 end,
@@ -77,7 +82,7 @@ begin
      -- Without a yes that was made use of, the arguments are those that were planned.
      select coalesce((
        select a.args from stepwell.approvals a
-        where p_from is null and c.kind = 'tool' and a.tenant_id = p_tenant and a.job_id = p_job
+        where p_from is null and a.tenant_id = p_tenant and a.job_id = p_job
           and a.seq = c.seq and a.consumed_at is not null
         order by a.n desc
         limit 1), c.input -> 'args') as args) yes;

@@ -2,10 +2,10 @@
 --
 -- A child never has more than its parent had left, in any unit (child_is_less). One that names an amount
 -- gets it, where the others get theirs as well; where there is too little for all of them, it gets no more
--- than an equal part, so that none is left with nothing because another one named much. Those that name
--- none get equal parts of what was left, of which one is counted for the parent. What a child does not use goes
--- back when it is over (settle_budget). Seconds pass for parent and child at once, so a child has as many
--- as its parent has left, and takes none away.
+-- than an equal part of what those that want less have left, so that none is left with nothing because
+-- another one named much. Those that name none get equal parts of what was left, of which one is counted
+-- for the parent. What a child does not use goes back when it is over (settle_budget). Seconds pass for
+-- parent and child at once, so a child has as many as its parent has left, and takes none away.
 --
 -- The caller holds the parent, and has put the children down: park_step.
 create or replace function stepwell.lend_budgets(p_tenant uuid, p_job uuid, p_children jsonb)
@@ -52,8 +52,9 @@ begin
         from (select (each.value ->> 'id')::uuid as id, each.n,
                      (each.value -> 'budget' ->> v_unit)::numeric as asked
                 from jsonb_array_elements(p_children) with ordinality as each (value, n)) c
-      window later as (order by c.n rows between 1 following and unbounded following)
-       order by c.n
+      window later as (
+        order by coalesce(c.asked, v_share), c.n rows between 1 following and unbounded following)
+       order by coalesce(c.asked, v_share), c.n
     loop
       continue when v_left is null and child.asked is null;
       if v_left is null or v_unit = 'seconds' then

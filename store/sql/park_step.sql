@@ -4,8 +4,9 @@
 -- Whoever sends a signal holds the job, as this does, so a signal is either here already and taken at
 -- once, or finds the wait (no_lost_wake). Children appear in the same transaction as the wait for them.
 --
---   p_wait      {kind, name, prompt, fallback, and wake_in_s or wake_at, and approval (ask_approval)}
---   p_children  [{id, agent, agent_version, input, deadline_in_s, budget, steps: [...]}]
+--   p_wait      {kind, name, prompt, fallback, and wake_in_s or wake_at, and approval (ask_approval), and
+--               guards and taint (keep_verdicts)}
+--   p_children  [{id, agent, agent_version, input, input_tainted, deadline_in_s, budget, steps: [..]}]
 --   p_bounds    {depth, children, descendants}: how deep a job's line may be, how many jobs one job may
 --               ask for, and how many a root may have below it
 --
@@ -74,7 +75,7 @@ begin
     perform stepwell.consume_wait(p_tenant, p_job, p_seq, p_epoch);
   end if;
 
-  if p_wait ? 'guards' then
+  if p_wait ?| array['guards', 'taint'] then
     perform stepwell.keep_verdicts(p_tenant, p_job, p_seq, p_epoch, p_wait);
   end if;
   insert into stepwell.waits (

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -18,9 +19,14 @@ from pydantic import SecretStr
 from broker.settings import BrokerSettings
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
-from store.states import JobStatus
+from jobs.web.callers import OPERATOR
+from store import approvals
+from store.approvals import Became, Said
+from store.rows import ApprovalRow
+from store.states import Decision, JobStatus
 from tests.conftest import Database
 from tests.processes import ROOT, Crew, Viewer
+from tests.running import eventually
 
 PAGE = ROOT / "docs" / "write-an-agent.md"
 MODULE = "desk"
@@ -32,11 +38,30 @@ def blocks(language: str) -> list[str]:
 
 
 def submissions() -> list[list[str]]:
-    """The words of every `stepwell submit` that the page follows with what it prints."""
+    """The words of every `stepwell submit` that the page follows with what it prints.
+
+    Behind them may be those of further commands, which come before that.
+    """
     pairs = re.findall(
         r"^```sh\n(stepwell submit.*?)^```\n\n```json\n", PAGE.read_text(), re.M | re.S
     )
-    return [shlex.split(command.replace("\\\n", " ")) for command in pairs]
+    return [shlex.split(command.replace("\\\n", " "), comments=True) for command in pairs]
+
+
+def approve(viewer: Viewer, job_id: UUID) -> None:
+    """Say yes to the one call that the job waits with, as the operator who asked for it."""
+
+    def find() -> list[ApprovalRow]:
+        with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+            return approvals.list_pending(tx, job_id=job_id)
+
+    (asked,) = eventually(find)
+    which, yes = (job_id, asked.seq, asked.n), Said(Decision.APPROVE)
+    with viewer.desk.doors.as_tenant(viewer.tenant_id) as tx:
+        became = approvals.decide(
+            tx, viewer.tenant_id, which, asked.args_sha256, yes, by=OPERATOR, roles=frozenset()
+        )
+    assert became is Became.GRANTED
 
 
 def value_of(words: list[str], option: str) -> str | None:
@@ -56,6 +81,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 def crew(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Crew]:
     more = {"STEPWELL_AGENTS": MODULE, "PYTHONPATH": str(tmp_path)}
     crew = Crew(tmp_path, database, redis_url, more)
+    crew.start_scheduler()
     crew.start_worker()
     yield crew
     crew.end()
@@ -78,13 +104,16 @@ def test_what_the_page_tells_to_run_gives_what_it_shows(crew: Crew, viewer: View
     crew.wait_until_ready()
     shown = [json.loads(block) for block in blocks("json")]
     asked = submissions()
-    assert len(asked) == len(shown) == 2
+    assert len(asked) == len(shown) == 3
     outputs: list[Any] = []
     for words in asked:
         given = json.loads(value_of(words, "--input") or "{}")
-        job = viewer.submit(words[2], given, model=value_of(words, "--model"))
+        job = viewer.submit(words[2], given, model=value_of(words, "--model"), requester=OPERATOR)
+        if "approve" in words:
+            approve(viewer, job)
         outputs.append(viewer.wait_for_end(job).output)
     assert outputs == shown
+    assert sum("approve" in words for words in asked) == 1
 
 
 def test_the_steps_are_the_five_that_the_page_counts(crew: Crew, viewer: Viewer) -> None:

@@ -27,7 +27,7 @@ CANCELLED_SHARE, EARLY_SHARE = 0.02, 0.3
 REST_S_MAX = 120.0
 # Who says whether a call has happened looks after the last who could still make it.
 DOUBT_S = 20.0
-PROGRAMS = {"chain": 12, "fanout": 4, "mailer": 2, "patient": 3, "parent": 1}
+PROGRAMS = {"chain": 12, "fanout": 4, "mailer": 2, "patient": 3, "parent": 1, "buyer": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ class Storm:
                 return
 
     def _say(self) -> None:
-        """Send what is waited for, and answer what is asked; of doubts, only the old ones."""
+        """Send what is waited for, and answer what is asked; of doubts, only the old ones. Calls
+        that need a yes get it."""
         waiting = self.world.ask(
             "select job_id from stepwell.waits where state = 'pending' and kind = 'signal'"
         )
@@ -154,6 +155,7 @@ class Storm:
             self.world.signal(asked, "go")
         for tenant_id in self.world.tenants:
             people.answer_those_of(self.world, tenant_id, doubt_s=DOUBT_S)
+            people.approve_those_of(self.world, tenant_id)
 
     # -- after it ---------------------------------------------------------------------------
 

@@ -181,9 +181,11 @@ class Budgets(RuleBasedStateMachine):
         self.books.park(held, delegate(*born))
         self.held.remove((purse, held))
         wants = [share if usd is None else usd for usd in asked]
-        for n, (each, want) in enumerate(zip(born, wants, strict=True), start=1):
+        # Who wants least comes first, so that what is left of an equal part is for the others.
+        in_turn = sorted(zip(wants, born, strict=True), key=lambda pair: pair[0])
+        for n, (want, each) in enumerate(in_turn, start=1):
             part = (left / (len(born) - n + 1)).quantize(Decimal("1e-9"), "ROUND_FLOOR")
-            cap = min(want, max(part, left - sum(wants[n:], NOTHING)))
+            cap = min(want, max(part, left - sum((w for w, _ in in_turn[n:]), NOTHING)))
             left -= cap
             purse.children.append(Purse(each.id, cap, purse))
             assert self.books.account(each.id, USD).cap == cap

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from alembic import command
+from sqlalchemy import text
 
-from store import migrate
+from store import migrate, walls
 from store.doors import Doors
 from store.embedded import PrivatePostgres
 from store.errors import NotReady, Unreachable
 from store.migrations import HEAD
+from store.schema import SCHEMA
 from store.settings import StoreSettings
+from store.tenants import DEFAULT_TENANT
 from tests.conftest import Database, urls_of
 from tests.running import at_once
 from tests.store.test_schema import describe
@@ -103,3 +107,44 @@ def test_without_the_roles_a_database_is_not_ready_rather_than_unreachable(
     finally:
         with psycopg.connect(database.admin_url, autocommit=True) as admin:
             admin.execute("alter role stepwell_app_away rename to stepwell_app")
+
+
+def test_jobs_that_may_have_been_asked_for_by_an_outside_text_are_taken_for_it(
+    empty: Database,
+) -> None:
+    with migrate._admin(empty.admin_url) as tx:
+        for statement in walls.role_statements():
+            tx.execute(text(statement))
+        tx.execute(text(f"create schema {SCHEMA} authorization {walls.OWNER}"))
+        tx.execute(text(f"set local role {walls.OWNER}"))
+        command.upgrade(migrate._config(tx), "0011")
+        tx.execute(text("reset role"))
+        for origin in ("api", "agent", "schedule"):
+            for sources in ([], ["inbox"]):
+                told = {"tenant": DEFAULT_TENANT, "origin": origin, "sources": sources}
+                tx.execute(BEFORE, told)
+    assert migrate.upgrade(empty.admin_url, empty.runtime_url, empty.operator_url).is_current
+    with psycopg.connect(empty.admin_url) as admin:
+        found = admin.execute(
+            "select origin, cardinality(tainted_by), input_tainted from stepwell.jobs order by 1, 2"
+        ).fetchall()
+    assert found == [
+        ("agent", 0, False),
+        ("agent", 1, True),
+        ("api", 0, False),
+        ("api", 1, False),
+        ("schedule", 0, False),
+        ("schedule", 1, True),
+    ]
+
+
+BEFORE = text(
+    """
+    insert into stepwell.jobs (
+      tenant_id, id, agent, agent_version, job_class, origin, status, outstanding, next_seq, input,
+      root_id, tainted_by)
+    select :tenant, new.id, 'a', '1', 'default', :origin, 'queued', 0, 1, '{}', new.id,
+           cast(:sources as text[])
+      from (select gen_random_uuid() as id) new
+    """
+)

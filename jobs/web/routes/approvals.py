@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 
 from jobs.lifecycle.deciding import decide
-from jobs.web.asked import TheDesk, TheTenant
-from jobs.web.callers import Caller
+from jobs.web.asked import TheCaller, TheDesk, TheTenant
 from jobs.web.refusals import Closed, NotYours, Unfit
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_approvals import Approval, DecisionRequest
@@ -67,13 +66,12 @@ def decide_call(
     job_id: UUID,
     seq: Annotated[int, Path(ge=1, le=NUMBER_MAX)],
     given: DecisionRequest,
-    request: Request,
+    caller: TheCaller,
     desk: TheDesk,
     tenant_id: TheTenant,
 ) -> Approval:
     """The call is made with the arguments shown, or those of an edit once people agree to them."""
     _check_fields(given)
-    by, roles = caller_of(request)
     said = Said(given.decision, given.reason, given.answer, given.remember)
     with desk.doors.as_tenant(tenant_id) as tx:
         asked = _find(tx, job_id, seq, given.n)
@@ -85,8 +83,8 @@ def decide_call(
             given.args_sha256,
             said,
             args=given.args,
-            by=by,
-            roles=roles,
+            by=caller.requester,
+            roles=caller.roles,
         )
         found = [row for row in approvals.list_of(tx, job_id) if row.seq == seq]
         if became is Became.DENIED:
@@ -95,12 +93,6 @@ def decide_call(
             raise Closed(_how_it_stands(became, found, asked))
         now = found[-1] if given.decision is Decision.EDIT else _find(tx, job_id, seq, given.n)
         return _show(tx, [now])[0]
-
-
-def caller_of(request: Request) -> tuple[str, frozenset[str]]:
-    """Who is asking, and their roles."""
-    caller: Caller = request.state.caller
-    return caller.requester, caller.roles
 
 
 def _check_fields(given: DecisionRequest) -> None:

@@ -71,4 +71,6 @@ def _describe_tool(tool: DeclaredTool) -> Tool:
         idempotency=tool.idempotency,
         work=tool.work.value,
         origins=sorted(tool.origins),
+        rules=None if tool.policy is None else [rule.id for rule in tool.policy],
+        trusted=tool.trusted,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, Path
 
 from jobs.lifecycle import rulebook
 from jobs.policy.judgement import OPERATOR
-from jobs.web.asked import TheDesk, TheTenant
+from jobs.web.asked import TheCaller, TheDesk, TheTenant
+from jobs.web.refusals import NotYours
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_policy import PolicyJudgement, PolicyRule, PolicyRuleRequest, TrialRequest
 from store import policy_rules
@@ -16,14 +17,11 @@ from store import policy_rules
 router = APIRouter(prefix="/policy", tags=["policy"])
 
 
-def _who_may_change(request: Request) -> str:
+def _who_may_change(caller: TheCaller) -> str:
     """Who changes rules: whoever holds the platform's token, or a caller who is an operator."""
-    caller: Any = getattr(request.state, "caller", None)
-    if caller is None:
-        return OPERATOR
-    if OPERATOR not in caller.roles:
-        raise HTTPException(403, f"Rules are changed by people with the role {OPERATOR!r}.")
-    return str(caller.requester)
+    if not caller.is_operator:
+        raise NotYours(f"Rules are changed by people with the role {OPERATOR!r}.")
+    return caller.requester
 
 
 By = Annotated[str, Depends(_who_may_change)]

@@ -1,5 +1,11 @@
 -- What guards said of what passed through a job, and which outside texts a job has read.
 
+-- Schedules come first, as a tick locks its schedule and then makes a job.
+-- What the job had read that made the schedule: its jobs may do no more than that one might.
+alter table stepwell.schedules add column tainted_by text[] not null default '{}';
+
+-- A run that was moved is in place of this tick, which does not come as well.
+alter table stepwell.schedules add column replaced_tick_at timestamptz;
 alter table stepwell.jobs add column tainted_by text[] not null default '{}';
 
 create domain stepwell.guard_stage as text;
@@ -32,11 +38,6 @@ alter table stepwell.guard_verdicts force row level security;
 create policy tenant_wall on stepwell.guard_verdicts to stepwell_app using (tenant_id = (select current_setting('stepwell.tenant_id'))::uuid) with check (tenant_id = (select current_setting('stepwell.tenant_id'))::uuid);
 create policy operator_door on stepwell.guard_verdicts to stepwell_operator using (true) with check (true);
 
--- What the job had read that made the schedule: its jobs may do no more than that one might.
-alter table stepwell.schedules add column tainted_by text[] not null default '{}';
-
--- A run that was moved is in place of this tick, which does not come as well.
-alter table stepwell.schedules add column replaced_tick_at timestamptz;
 create index schedules_ended on stepwell.schedules (created_at) where next_at is null;
 
 -- It is told the roles of whoever answers.

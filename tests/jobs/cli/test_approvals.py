@@ -104,6 +104,21 @@ def test_an_edit_that_needs_more_people_names_the_new_call(run: Run, served: Ser
     assert (refused.code, "finance" in refused.err) == (2, True)
 
 
+def test_the_audit_is_shown_with_who_has_decided_what(run: Run, served: Served) -> None:
+    assert "Nobody has decided" in run("audit", "list").err
+    jobs = [waiting(served) for _ in range(2)]
+    for job_id in jobs:
+        run("reject", id_of(job_id), "--reason", "a\x1b[31mred")
+    shown = run("audit", "list", str(jobs[0]))
+    assert shown.code == 0
+    for expected in ("approval.", "operator", "reject", str(jobs[0])[-8:]):
+        assert expected in shown.out, expected
+    assert str(jobs[1])[-8:] not in shown.out
+    assert "\x1b" not in shown.out
+    told = json.loads(run("audit", "list", "--limit", "3", "--json").out)
+    assert [line["n"] for line in told] == [2, 3, 4], "the last line last"
+
+
 def test_the_audit_is_verified(run: Run, served: Served) -> None:
     run("reject", id_of(waiting(served, asking({"amount": 500}))))
     said = run("audit", "verify")

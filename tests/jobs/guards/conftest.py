@@ -8,9 +8,9 @@ import pytest
 
 from jobs.agent.registry import Program
 from tests.housing import Household
-from tests.jobs.lifecycle.conftest import household, ledger, open_house, viewer
+from tests.jobs.lifecycle.conftest import household, ledger, open_house, programs, viewer
 
-__all__ = ["household", "ledger", "open_house", "serve", "viewer"]
+__all__ = ["household", "ledger", "open_house", "programs", "serve", "viewer"]
 
 Serve = Callable[..., None]
 

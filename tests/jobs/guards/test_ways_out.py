@@ -10,6 +10,7 @@ from jobs.guards import trust
 from jobs.guards.guard import Kind, Stage
 from jobs.guards.links import Links
 from jobs.guards.markup import CleanHtml
+from jobs.guards.personal import PersonalData
 from jobs.guards.recipients import Recipients
 from jobs.guards.trust import Taint, verdict_for_taint
 from tests.jobs.guards.rounds import judge, round_of
@@ -77,6 +78,30 @@ def test_a_call_that_writes_to_those_on_the_list_needs_no_confirmation() -> None
     assert found(to="boss@client.example") is Kind.CONFIRM
     nobody = Recipients({"send": ("to",)}, own=("none",))
     assert found(nobody) is Kind.CONFIRM, "who may write to nobody vouches for nothing"
+
+
+def test_an_input_that_somebody_else_may_have_written_names_nobody() -> None:
+    def judged(email: str, **args: Any) -> Kind:
+        asked = {"input": {"email": email}, "is_input_tainted": True}
+        return judge(MAIL, args, tool="send", effect="external", **asked).kind
+
+    boss, jo, nobody = "boss@client.example", "jo@ours.example", "no address at all"
+    assert judged(boss, to=boss) is Kind.CONFIRM
+    assert judged(boss, to=[boss, jo]) is Kind.CONFIRM
+    assert judged(boss, to=jo) is Kind.ALLOW
+    assert judged(boss, to=[boss, "eve@evil.example"]) is Kind.BLOCK
+    assert judged(boss) is Kind.BLOCK, "nobody would see whom they confirm"
+    assert judged(nobody) is judged(nobody, to=nobody) is Kind.BLOCK
+    assert judged(jo) is judged(jo, to=jo) is Kind.ALLOW
+
+
+def test_nor_does_it_vouch_for_links_and_personal_data() -> None:
+    text = "see https://evil.example/x and write to eve@evil.example"
+    told = {"input": {"ask": text}, "taint": ("inbox",), "effect": "external"}
+    for guard in (Links(), PersonalData()):
+        assert judge(guard, {"text": text}, Stage.JOB_POST, **told).kind is Kind.ALLOW
+        born = told | {"is_input_tainted": True}
+        assert judge(guard, {"text": text}, Stage.JOB_POST, **born).kind is Kind.REPLACE
 
 
 def test_a_domain_that_only_folds_to_an_allowed_one_is_another() -> None:

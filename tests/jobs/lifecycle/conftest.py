@@ -13,6 +13,7 @@ from broker.settings import BrokerSettings
 from jobs.lifecycle.admission import Lines
 from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
+from tests.asking import Asker
 from tests.conftest import Database
 from tests.housing import Household
 from tests.processes import PROGRAMS, Viewer
@@ -28,8 +29,16 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=PROGRAMS, home=tmp_path)
+def programs() -> str:
+    """The modules whose agents and pipelines are served; a file of tests may name others."""
+    return PROGRAMS
+
+
+@pytest.fixture
+def viewer(
+    programs: str, tmp_path: Path, database: Database, broker_settings: BrokerSettings
+) -> Iterator[Viewer]:
+    settings = Settings(agents=programs, home=tmp_path)
     # Tests that write another census down want it read at once.
     desk = replace(Desk.open(settings, database.settings, broker_settings), lines=Lines(kept_s=0.0))
     yield Viewer(desk)
@@ -37,11 +46,13 @@ def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) 
 
 
 @pytest.fixture
-def open_house(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[OpenHouse]:
+def open_house(
+    programs: str, viewer: Viewer, redis_url: str, tmp_path: Path
+) -> Iterator[OpenHouse]:
     opened: list[Household] = []
 
     def make(**settings: Any) -> Household:
-        chosen = Settings(agents=PROGRAMS, home=tmp_path, **settings)
+        chosen = Settings(agents=programs, home=tmp_path, **settings)
         opened.append(Household(viewer, redis_url, chosen))
         return opened[-1]
 
@@ -53,3 +64,8 @@ def open_house(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[OpenH
 @pytest.fixture
 def household(open_house: OpenHouse) -> Household:
     return open_house()
+
+
+@pytest.fixture
+def asker(viewer: Viewer) -> Asker:
+    return Asker(viewer.desk.doors, viewer.tenant_id)

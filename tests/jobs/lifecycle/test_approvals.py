@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,54 +10,26 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from broker.settings import BrokerSettings
+from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Registry
 from jobs.agent.tool import tool
 from jobs.errors import Refused
-from jobs.lifecycle.desk import Desk
-from jobs.settings import Settings
 from store.approvals import Became
 from store.rows import ApprovalRow
 from store.states import ApprovalState, Decision, JobStatus, StepState, Tier
-from tests.approving import clerk, refund
+from tests.approving import clerk, pay_input, pay_keyed, price, receipt, refund
 from tests.asking import FINANCE, REQUESTER, Asker, say
-from tests.conftest import Database
-from tests.housing import Household, lose_worker, pending, replay, tool_steps
+from tests.housing import Household, Impatient, lose_worker, pending, replay, tool_steps
 from tests.housing import decide as decide_question
-from tests.processes import Viewer
 from tests.programs import as_input
-
-PROGRAMS = "tests.approving"
 
 # All that the rules say of a refund of two millions, the most severe first.
 ABSURD_SAID = "absurd: Nobody refunds that much. huge: It is huge. large: It is large."
 
 
-class Impatient(random.Random):
-    """Draws no wait at all."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
-
-
 @pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=PROGRAMS, home=tmp_path)
-    desk = Desk.open(settings, database.settings, broker_settings)
-    yield Viewer(desk)
-    desk.close()
-
-
-@pytest.fixture
-def household(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[Household]:
-    opened = Household(viewer, redis_url, Settings(agents=PROGRAMS, home=tmp_path))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def asker(viewer: Viewer) -> Asker:
-    return Asker(viewer.desk.doors, viewer.tenant_id)
+def programs() -> str:
+    return "tests.approving"
 
 
 def submit(household: Household, *calls: tuple[str, Any]) -> UUID:
@@ -301,8 +271,9 @@ def test_a_policy_that_was_loosened_meanwhile_lets_nothing_through(
     assert len(lines(ledger)) == 1
 
 
+@pytest.mark.parametrize("more", ["", ", kind = 'function'"], ids=["verdict", "kind"])
 def test_a_row_that_somebody_forged_is_judged_before_it_acts(
-    household: Household, asker: Asker, ledger: Path
+    household: Household, asker: Asker, ledger: Path, more: str
 ) -> None:
     job_id = submit(household, ("refund", {"amount": 5}), ("refund", {"amount": 500}))
     asked = waiting(household, asker, job_id)
@@ -311,7 +282,8 @@ def test_a_row_that_somebody_forged_is_judged_before_it_acts(
         "update stepwell.approvals set state = 'cancelled', ending = 'stopped', closed_at = now();"
         " update stepwell.waits set state = 'cancelled', closed_at = now() where kind = 'approval';"
         " update stepwell.checkpoints set state = 'ready', ready_at = now(), rung_at = null,"
-        " input = jsonb_set(input, '{judgement,verdict}', '\"allow\"') where state = 'waiting'"
+        " input = jsonb_set(input, '{judgement,verdict}', '\"allow\"')"
+        f"{more} where state = 'waiting'"
     )
     with household.viewer.desk.doors.as_operator("test") as tx:
         for statement in forge.split("; "):
@@ -353,6 +325,66 @@ def test_a_replay_asks_about_the_arguments_that_its_key_has_seen(
     job = household.run(new_id)
     assert {*lines(ledger)} == {f"refund 300 {job_id}:2"}
     assert "'args': {'amount': 300}" in str(job.output), "the model knows what it was made with"
+
+
+def test_so_does_the_replay_of_a_pipeline(household: Household, asker: Asker, ledger: Path) -> None:
+    world(ledger, "refuse")
+    household.house.draw = Impatient()
+    keyed = Pipeline(name="refunding", steps=[price, pay_keyed, receipt])
+    for registry in (household.house.registry, household.viewer.desk.registry):
+        registry.agents[keyed.name] = keyed
+    job_id = household.viewer.submit("refunding", {"amount": 500}, requester=REQUESTER)
+    waiting(household, asker, job_id)
+    say(household, job_id, Decision.EDIT, args=300)
+    assert household.run(job_id).status is JobStatus.FAILED
+    world(ledger, "")
+    new_id = replay(household.viewer, job_id)
+    asked = waiting(household, asker, new_id)
+    assert (asked.args, asked.fallback) == (300, Decision.REJECT)
+    say(household, new_id)
+    assert household.run(new_id).output == {"receipt": {"paid": 300}}
+    assert {*lines(ledger, "pay_out")} == {f"pay_out 300 {job_id}:2"}
+
+
+def test_a_fork_of_a_replay_asks_about_what_it_would_be_given(
+    household: Household, asker: Asker, ledger: Path
+) -> None:
+    world(ledger, "refuse")
+    household.house.draw = Impatient()
+    keyed = Pipeline(name="refunding", steps=[pay_input, receipt])
+    for registry in (household.house.registry, household.viewer.desk.registry):
+        registry.agents[keyed.name] = keyed
+    job_id = household.viewer.submit("refunding", {"amount": 500}, requester=REQUESTER)
+    waiting(household, asker, job_id)
+    say(household, job_id, Decision.EDIT, args={"amount": 300})
+    assert household.run(job_id).status is JobStatus.FAILED
+    again = replay(household.viewer, job_id)
+    assert waiting(household, asker, again).args == {"amount": 300}
+    say(household, again, Decision.EDIT, args={"amount": 200})
+    assert household.run(again).status is JobStatus.FAILED
+    third = replay(household.viewer, again)
+    assert waiting(household, asker, third).args == {"amount": 200}
+    say(household, third, Decision.EDIT, args={"amount": 300})
+    assert household.run(third).status is JobStatus.FAILED
+    _, fork = asker.fork(third, 1)
+    assert waiting(household, asker, fork).args == {"amount": 500}
+    _, other = asker.fork(third, 1, input={"amount": 400})
+    assert waiting(household, asker, other).args == {"amount": 400}
+
+
+def test_a_fork_of_a_replay_asks_about_what_its_model_wanted(
+    household: Household, asker: Asker, ledger: Path
+) -> None:
+    world(ledger, "refuse")
+    household.house.draw = Impatient()
+    job_id = submit(household, ("refund_keyed", {"amount": 500}))
+    waiting(household, asker, job_id)
+    say(household, job_id, Decision.EDIT, args={"amount": 300})
+    household.run(job_id)
+    again = replay(household.viewer, job_id)
+    assert waiting(household, asker, again).args == {"amount": 300}
+    _, fork = asker.fork(again, 2)
+    assert waiting(household, asker, fork).args == {"amount": 500}
 
 
 # --- workers that die -----------------------------------------------------------------------------

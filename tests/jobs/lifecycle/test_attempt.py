@@ -23,7 +23,7 @@ from store.rows import CheckpointRow
 from store.states import JobStatus, StepKind, StepState, WaitKind
 from store.transitions import Settlement
 from tests.conftest import Database
-from tests.housing import Household
+from tests.housing import Household, Impatient
 from tests.jobs.lifecycle.conftest import OpenHouse
 from tests.programs import as_input
 from tests.running import eventually
@@ -255,13 +255,6 @@ def test_a_call_that_hangs_and_must_not_happen_twice_is_asked_about(
 
 
 # --- what is tried again --------------------------------------------------------------------------
-
-
-class Impatient(random.Random):
-    """Draws no wait at all."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
 
 
 def test_a_refused_connection_is_tried_again_and_then_works(household: Household) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,14 +12,11 @@ from pydantic_ai.messages import ModelRequest, UserPromptPart
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from broker.settings import BrokerSettings
 from jobs.agent.diary import ScheduleWish
 from jobs.agent.estimate import estimate_call
 from jobs.errors import InvalidInput, Refused
 from jobs.lifecycle import schedules
-from jobs.lifecycle.admission import Lines
 from jobs.lifecycle.budgeting import raise_budget
-from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.schedules import Maker
 from jobs.settings import Settings
 from store import jobs
@@ -30,7 +25,6 @@ from store.rows import JobRow
 from store.states import BudgetScope, JobStatus, StepState, WaitKind
 from tests.budgeted import PRICE_USD, TOKENS_IN, TOKENS_OUT, priced
 from tests.budgeting import DAY, JOB, STEPS, TENANT, TOKENS, TREE, USD, Bookkeeper
-from tests.conftest import Database
 from tests.housing import Household, decide, lose_worker, pending, replay
 from tests.processes import PROGRAMS, Viewer
 from tests.programs import as_input
@@ -43,27 +37,8 @@ PRICE = Decimal(PRICE_USD)
 
 
 @pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=BUDGETED, home=tmp_path)
-    desk = replace(Desk.open(settings, database.settings, broker_settings), lines=Lines(kept_s=0.0))
-    yield Viewer(desk)
-    desk.close()
-
-
-@pytest.fixture
-def open_house(
-    viewer: Viewer, redis_url: str, tmp_path: Path
-) -> Iterator[Callable[..., Household]]:
-    opened: list[Household] = []
-
-    def make(**settings: Any) -> Household:
-        chosen = Settings(agents=BUDGETED, home=tmp_path, **settings)
-        opened.append(Household(viewer, redis_url, chosen))
-        return opened[-1]
-
-    yield make
-    for each in opened:
-        each.close()
+def programs() -> str:
+    return BUDGETED
 
 
 @pytest.fixture

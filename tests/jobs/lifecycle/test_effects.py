@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +18,7 @@ from store.rows import CheckpointRow, JobRow, WaitRow
 from store.states import JobStatus, StepState, WaitKind
 from tests.housing import (
     Household,
+    Impatient,
     answer,
     decide,
     hand_of,
@@ -31,13 +31,6 @@ from tests.programs import as_input
 from tests.running import eventually
 
 RECORDED = "It was begun, and what came of it was never recorded."
-
-
-class Impatient(random.Random):
-    """Draws no wait at all."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
 
 
 @pytest.fixture

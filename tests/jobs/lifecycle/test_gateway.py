@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Iterator
 from itertools import takewhile
@@ -19,33 +18,23 @@ from sqlalchemy import select
 
 from broker.gate_states import GateState, key_of
 from broker.gates import Came, Gates, Pass
-from broker.settings import BrokerSettings
 from jobs import Agent, Limits
 from jobs.agent.model import Models, Patience, dependency_of_model, patience_with
 from jobs.lifecycle import gateway
-from jobs.lifecycle.desk import Desk
 from jobs.settings import Settings
 from store import letters
 from store.letters import LetterFilter
 from store.rows import CheckpointRow, JobRow
 from store.schema import dead_letters
 from store.states import JobStatus, LetterState, StepState, WaitState
-from tests.conftest import Database
-from tests.housing import Household, hand_of, tool_steps
-from tests.processes import Viewer
+from tests.housing import Household, Impatient, hand_of, tool_steps
+from tests.jobs.lifecycle.conftest import OpenHouse
 from tests.programs import as_input, follow_script
 from tests.provider import RATE_LIMITED, Provider, Refuses, Says
 from tests.provider.refusals import Refusing, refusing
 from tests.running import eventually
 
 CALLERS = "tests.jobs.lifecycle.callers"
-
-
-class Impatient(random.Random):
-    """Draws no wait at all."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
 
 
 @pytest.fixture
@@ -57,11 +46,8 @@ def crm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
 
 
 @pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=CALLERS, home=tmp_path)
-    desk = Desk.open(settings, database.settings, broker_settings)
-    yield Viewer(desk)
-    desk.close()
+def programs() -> str:
+    return CALLERS
 
 
 @pytest.fixture
@@ -75,19 +61,10 @@ SAYS: list[Any] = []
 
 
 @pytest.fixture
-def household(
-    viewer: Viewer, redis_url: str, tmp_path: Path, crm: Refusing, provider: Provider
-) -> Iterator[Household]:
-    settings = Settings(
-        agents=CALLERS,
-        home=tmp_path,
-        model_base_url=provider.base_url,
-        model_api_key=SecretStr("k"),
-    )
-    household = Household(viewer, redis_url, settings)
-    household.house.draw = Impatient()
-    yield household
-    household.close()
+def household(open_house: OpenHouse, crm: Refusing, provider: Provider) -> Household:
+    opened = open_house(model_base_url=provider.base_url, model_api_key=SecretStr("k"))
+    opened.house.draw = Impatient()
+    return opened
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,13 +22,29 @@ from jobs import (
     Pipeline,
     ToolContext,
     ToolFailed,
+    always,
+    confirm_if,
+    delegate_to,
     schedule_tool,
     tool,
 )
+from jobs.agent.diary import ScheduleWish
 from jobs.errors import InvalidInput
-from jobs.guards.guard import EVERYWHERE, Context, Stage, Verdict, allow, block, halt, retry
+from jobs.guards.grounding import Grounding
+from jobs.guards.guard import (
+    EVERYWHERE,
+    Context,
+    Stage,
+    Verdict,
+    allow,
+    block,
+    confirm,
+    halt,
+    retry,
+)
 from jobs.guards.guard import replace as put_in_place
 from jobs.guards.loops import Loops
+from jobs.guards.recipients import Recipients
 from jobs.guards.texts import texts_in, with_texts
 from store import guard_verdicts, jobs, usage
 from store.rows import GuardVerdictRow, WaitRow
@@ -35,6 +52,7 @@ from store.states import Decision, JobStatus, StepKind, Tier, WaitKind
 from tests.asking import REQUESTER, Asker, say
 from tests.housing import (
     Household,
+    Impatient,
     answer,
     decide,
     hand_of,
@@ -159,11 +177,6 @@ def serve(household: Household) -> Callable[..., None]:
     return deploy
 
 
-@pytest.fixture
-def asker(household: Household) -> Asker:
-    return Asker(household.viewer.desk.doors, household.viewer.tenant_id)
-
-
 Serve = Callable[..., None]
 
 
@@ -249,7 +262,8 @@ def leak(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     if any(isinstance(message, ModelResponse) for message in messages):
         return ModelResponse(parts=[TextPart(f"it is {KEY}")])
     said = json.dumps({"text": f"use {KEY}"})
-    return ModelResponse(parts=[ToolCallPart("echo", said, "1"), ToolCallPart("spill", {}, "2")])
+    wanted = [("echo", said), ("spill", {}), ("made_up", {"note": KEY})]
+    return ModelResponse(parts=[ToolCallPart(name, args, name) for name, args in wanted])
 
 
 @tool(effect="read")
@@ -266,7 +280,8 @@ def test_a_secret_that_a_model_or_a_failure_tells_is_never_kept(
     job_id = submit(household)
     assert household.run(job_id).output == "it is [secret: AWS key]"
     steps = household.viewer.steps(job_id)
-    assert [step.name for step in steps[:3]] == ["model.scripted", "tool.echo", "tool.spill"]
+    names = ["model.scripted", "tool.echo", "tool.spill", "tool.unknown"]
+    assert [step.name for step in steps[:4]] == names
     told = json.dumps([[step.input, step.output] for step in steps])
     assert "The key [secret: AWS key] is no good." in told
     assert KEY not in told
@@ -456,6 +471,23 @@ def test_a_wrong_answer_again_halts_and_is_taken_as_it_was_shown(
     with household.viewer.desk.doors.as_tenant(household.viewer.tenant_id) as tx:
         assert usage.total(tx, jobs.read(tx, job_id)).requests == 2
     hand_of(household.viewer).check_books(job_id)
+
+
+def test_a_review_of_an_answer_waives_nothing_that_is_said_as_it_leaves(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    leaving = replace(at(Stage.JOB_POST, halts), name="leaving")
+    serve(learner(at(Stage.JOB_OUTPUT, asks_again), leaving))
+    job_id = submit(household, answer="9")
+    stages = []
+    for _ in range(2):
+        (asked,) = household.run_until_parked(job_id)
+        assert asked.prompt is not None
+        stages.append(asked.prompt["stage"])
+        decide(household.viewer, job_id, "continue")
+    assert household.run(job_id).output == "wrong"
+    assert stages == ["job.output", "job.post"]
+    assert lines(ledger) == ["asked", "asked"], "the model is not asked a third time"
 
 
 def test_an_answer_may_be_put_right_or_blocked_as_it_leaves(
@@ -723,6 +755,192 @@ def test_taint_passes_through_pipelines(household: Household, serve: Serve, ledg
     assert lines(ledger) == []
 
 
+CHANGES_FOR = Recipients({"change": ("what",)}, own=("answer",))
+EVE = "eve@evil.example"
+
+
+def hand_on_eve(value: dict[str, Any]) -> Delegate:
+    """Let an agent write to whom somebody has named."""
+    return Delegate(Child("scripted", as_input([("change", {"what": EVE})], answer=EVE)))
+
+
+def test_what_an_outside_text_may_have_asked_for_vouches_for_nobody(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    serve(watched(CHANGES_FOR), Pipeline(name="bringer", steps=[fetch, hand_on_eve]))
+    asked = submit(household, [("change", {"what": EVE})], answer=EVE)
+    household.run(asked)
+    assert lines(ledger) == [f"change {EVE}"]
+    down = household.viewer.submit("bringer", {}, requester=REQUESTER)
+    (child,) = household.run_until(lambda: hand_of(household.viewer).children(down))
+    assert child.input_tainted
+    asked_of(household, child.id)
+    assert (1, "tool.args", "recipients", "confirm") in spoken(household, child.id)
+    say(household, child.id, Decision.REJECT)
+    household.run(down)
+    hand = hand_of(household.viewer)
+    _, fork = hand.fork(child.id, 1)
+    asked_of(household, fork)
+    assert (1, "tool.args", "recipients", "confirm") in spoken(household, fork)
+    assert lines(ledger) == [f"change {EVE}"]
+    _, theirs = hand.fork(child.id, 1, input=as_input(answer="boss@client.example"))
+    assert not household.viewer.job(theirs).input_tainted
+
+
+def test_a_pipeline_may_hand_on_whom_a_mail_names_when_a_person_confirms_it(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    serve(watched(CHANGES_FOR), Pipeline(name="bringer", steps=[fetch, hand_on_eve]))
+    down = household.viewer.submit("bringer", {}, requester=REQUESTER)
+    (child,) = household.run_until(lambda: hand_of(household.viewer).children(down))
+    asked_of(household, child.id)
+    say(household, child.id)
+    household.run(down)
+    assert lines(ledger) == [f"change {EVE}"]
+
+
+def test_a_call_that_was_planned_clean_hands_on_what_is_given(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched(CHANGES_FOR)
+    serve(agent, replace(agent, name="up", tools=(*agent.tools, delegate_to("scripted"))))
+    for_eve = as_input([("change", {"what": EVE})], answer=EVE)
+    hand = ("delegate", {"agent": "scripted", "input": for_eve})
+    job_id = household.viewer.submit("up", as_input([*OUTSIDE, hand]), requester=REQUESTER)
+    household.house.pace.quantum_ms = 0
+    household.run_step(job_id, 1)
+    household.run_step(job_id, 2)
+    assert household.viewer.job(job_id).tainted_by == ["read_outside"]
+    household.run(job_id)
+    (child,) = hand_of(household.viewer).children(job_id)
+    assert (child.tainted_by, child.input_tainted) == (["read_outside"], False)
+    assert lines(ledger) == [f"change {EVE}"]
+
+
+def test_nor_does_it_in_a_text_that_the_delegating_call_brings_itself(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    @tool(effect="read", trusted=False)
+    def sort_inbox() -> Delegate:
+        """Let another job do what a mail says."""
+        return hand_on_eve({})
+
+    agent = watched(CHANGES_FOR)
+
+    @tool(effect="read", trusted=False)
+    def plan_inbox(ctx: ToolContext) -> str:
+        """Let a job do later what a mail says."""
+        assert ctx.schedules is not None
+        given = as_input([("change", {"what": EVE})], answer=EVE)
+        ctx.schedules.make(ScheduleWish("later", "scripted", given, every_s=3600))
+        return "planned"
+
+    sorter = replace(agent, name="sorter", tools=(sort_inbox, plan_inbox))
+    serve(agent, sorter, Pipeline(name="sorting", steps=[sort_inbox]))
+    for name, asked in (("sorter", as_input([("sort_inbox", {})])), ("sorting", {})):
+        job_id = household.viewer.submit(name, asked, requester=REQUESTER)
+        (child,) = household.run_until(partial(hand_of(household.viewer).children, job_id))
+        assert (child.tainted_by, child.input_tainted) == (["sort_inbox"], True)
+    assert lines(ledger) == []
+    planner = as_input([("plan_inbox", {})])
+    household.run(household.viewer.submit("sorter", planner, requester=REQUESTER))
+    clockwork = Clockwork(household.viewer.desk.doors, household.viewer.tenant_id)
+    (row,) = clockwork.every()
+    assert (row.tainted_by, row.input_tainted) == (["plan_inbox"], True)
+
+
+def test_what_a_person_has_seen_and_said_yes_to_is_given(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched(CHANGES_FOR)
+    hand = delegate_to("scripted", name="hand")
+    serve(agent, replace(agent, name="up", tools=(*agent.tools, hand)))
+    for_eve = as_input([("change", {"what": EVE})], answer=EVE)
+    asked = {"agent": "scripted", "input": for_eve}
+    up = as_input(OUTSIDE, [("hand", asked)])
+    job_id = household.viewer.submit("up", up, requester=REQUESTER)
+    asked_of(household, job_id)
+    say(household, job_id)
+    household.run(job_id)
+    (child,) = hand_of(household.viewer).children(job_id)
+    assert (child.tainted_by, child.input_tainted) == (["read_outside"], False)
+    assert lines(ledger) == [f"change {EVE}"]
+
+
+def trusting(agent: Agent) -> Agent:
+    """The agent as it was before anybody thought ill of what it reads."""
+    tools = [
+        replace(each, trusted=True) if each.name == "read_outside" else each for each in agent.tools
+    ]
+    return replace(agent, tools=tuple(tools))
+
+
+READS_AND_ASKS = [*OUTSIDE, ("ask_before", {"what": "more"})]
+
+
+def test_a_tool_that_is_not_trusted_any_more_taints_what_it_has_brought_before(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    serve(trusting(watched()))
+    job_id = submit(household, READS_AND_ASKS, [("change", {"what": "x"})])
+    household.run_until_parked(job_id)
+    serve(watched())
+    answer(household.viewer, job_id, "well")
+    asked_of(household, job_id)
+    assert household.viewer.job(job_id).tainted_by == ["read_outside"]
+    assert lines(ledger) == ["ask more"]
+
+
+def test_and_so_does_an_answer_that_a_person_has_let_pass(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    careful = at(Stage.JOB_OUTPUT, halts, "done")
+    serve(trusting(watched(careful)))
+    job_id = submit(household, OUTSIDE)
+    household.run_until_parked(job_id)
+    serve(watched(careful))
+    decide(household.viewer, job_id, "continue")
+    assert household.run(job_id).tainted_by == ["read_outside"]
+
+
+def test_so_do_the_jobs_that_it_has_asked_for(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched()
+    up = replace(agent, name="up", tools=(*agent.tools, delegate_to("child")))
+    serve(up, replace(trusting(agent), name="child"))
+    hand = ("delegate", {"agent": "child", "input": as_input(READS_AND_ASKS)})
+    asked = as_input([hand], [("change", {"what": "x"})])
+    job_id = household.viewer.submit("up", asked, requester=REQUESTER)
+    (child,) = household.run_until(lambda: hand_of(household.viewer).children(job_id))
+    household.run_until_parked(child.id)
+    serve(replace(agent, name="child"))
+    answer(household.viewer, child.id, "well")
+    asked_of(household, job_id)
+    assert household.viewer.job(job_id).tainted_by == ["read_outside"]
+    assert lines(ledger) == ["ask more"]
+
+
+def test_a_call_that_was_planned_before_hands_it_on(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched(CHANGES_FOR)
+    asks = (confirm_if(always, name="always", reason="Always."),)
+    hand = replace(delegate_to("scripted", name="hand"), policy=asks, unapproved="approve")
+    tools = (*agent.tools, hand)
+    serve(agent, replace(trusting(agent), name="up", tools=(*trusting(agent).tools, hand)))
+    for_eve = as_input([("change", {"what": EVE})], answer=EVE)
+    asked = as_input(OUTSIDE, [("hand", {"agent": "scripted", "input": for_eve})])
+    job_id = household.viewer.submit("up", asked, requester=REQUESTER)
+    asked_of(household, job_id)
+    serve(replace(agent, name="up", tools=tools))
+    assert Asker(household.viewer.desk.doors, household.viewer.tenant_id).let_expire(job_id) == 1
+    (child,) = household.run_until(lambda: hand_of(household.viewer).children(job_id))
+    assert (child.tainted_by, child.input_tainted) == (["read_outside"], True), (
+        "silence saw nothing"
+    )
+
+
 def test_a_copy_of_a_tainted_job_is_tainted(
     household: Household, serve: Serve, ledger: Path
 ) -> None:
@@ -754,12 +972,128 @@ def test_the_jobs_of_a_schedule_are_tainted_as_the_job_was_that_made_it(
 
     clockwork = Clockwork(household.viewer.desk.doors, household.viewer.tenant_id)
     (row,) = clockwork.every()
-    assert row.tainted_by == ["read_outside"]
+    assert (row.tainted_by, row.input_tainted) == (["read_outside"], False)
     clockwork.pass_by(row.id, 3600)
     clockwork.tick()
     (tick_job,) = clockwork.job_ids(row.id)
     asked_of(household, tick_job)
     assert household.viewer.job(tick_job).tainted_by == ["read_outside"]
+    assert lines(ledger) == []
+
+
+def test_a_yes_that_only_a_guard_has_asked_for_outlives_a_worker(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    serve(watched())
+    job_id = submit(household, [("change", {"what": "wrong"}), ("echo", {"text": "so"})])
+    household.run_step(job_id)
+    serve(watched(at(Stage.TOOL_ARGS, lambda value, context: confirm("really?"))))
+    asked_of(household, job_id)
+    say(household, job_id)
+    lose_worker(household.viewer, job_id, 2, begun=True)
+    assert household.run(job_id).status is JobStatus.COMPLETED
+    assert lines(ledger) == ["change wrong"]
+
+
+@tool(effect="external", idempotency="key", policy=ALLOW)
+def dial(ctx: ToolContext) -> str:
+    """Find nobody there, and say too much of it."""
+    raise ConnectionRefusedError(111, f"Refused with the key {KEY}")
+
+
+@tool(effect="read", optional=True)
+def dial_perhaps() -> str:
+    """Do without it."""
+    raise PermissionError(f"No entry with the key {KEY}")
+
+
+@tool(effect="external", idempotency="none", policy=ALLOW)
+def dial_once() -> str:
+    """Break off, and say too much of it."""
+    raise ConnectionResetError(104, f"Reset with the key {KEY}")
+
+
+def test_a_secret_in_an_exception_is_never_kept(household: Household, serve: Serve) -> None:
+    household.house.draw = Impatient()
+    serve(replace(scripted, tools=(*scripted.tools, dial, dial_perhaps, dial_once)))
+
+    def kept(job_id: UUID) -> str:
+        viewer = household.viewer
+        job, steps, events = viewer.job(job_id), viewer.steps(job_id), viewer.events(job_id)
+        waits = hand_of(viewer).waits(job_id)
+        return str([job, steps, events, waits])
+
+    left_out = submit(household, [("dial_perhaps", {})])
+    assert household.run(left_out).degraded
+    in_doubt = submit(household, [("dial_once", {})])
+    household.run_until_parked(in_doubt)
+    failed = submit(household, [("dial", {})])
+    assert household.run(failed).status is JobStatus.FAILED
+    for job_id, said in ((left_out, "No entry"), (in_doubt, "Reset"), (failed, "Refused")):
+        assert f"{said} with the key [secret: AWS key]" in kept(job_id)
+        assert KEY not in kept(job_id)
+
+
+def insist(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """A model that adds two numbers, and then writes another one down, whatever it is told."""
+    turn = sum(isinstance(message, ModelResponse) for message in messages)
+    name, args = ("post", {"what": "It is 4711."}) if turn else ("add", {"a": 2, "b": 3})
+    return ModelResponse(parts=[ToolCallPart(name, args, str(turn))])
+
+
+def test_a_number_is_not_recorded_by_being_turned_down(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    model = FunctionModel(insist, model_name="insistent")
+    serve(watched(Grounding({"post": ("what",)}), model=model))
+    job_id = submit(household)
+    (asked,) = household.run_until_parked(job_id)
+    assert (asked.kind, asked.name, asked.seq) == (WaitKind.REVIEW, "guard", 6)
+    assert "4711" in tool_steps(household.viewer, job_id)[1].output["content"]
+    assert lines(ledger) == []
+
+
+def test_a_call_that_its_guards_make_the_same_one_counts_as_the_same(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    tidy = Watch(lambda value, context: put_in_place({"what": "it"}, "tidied"), "wrong")
+    serve(watched(replace(tidy, stages=frozenset({Stage.TOOL_ARGS})), Loops(in_a_row_max=2)))
+    turns = [[("post", {"what": f"wrong {n}"})] for n in range(4)]
+    job_id = submit(household, *turns)
+    (asked,) = household.run_until_parked(job_id)
+    assert (asked.kind, asked.name, asked.seq) == (WaitKind.REVIEW, "guard", 6)
+    assert len(lines(ledger)) == 4
+
+
+@dataclass(frozen=True)
+class Careless:
+    """In the place of the guard that asks about calls of a tainted job."""
+
+    name: str = "taint"
+    stages: frozenset[Stage] = frozenset({Stage.TOOL_ARGS})
+
+    def check(self, stage: Stage, value: Any, context: Context) -> Verdict:
+        return allow()
+
+
+def test_a_wish_that_nobody_has_seen_is_none_of_the_requester(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    agent = watched(CHANGES_FOR, Careless())
+    serve(replace(agent, name="planner", tools=(*agent.tools, schedule_tool(policy=ALLOW))))
+    for_eve = as_input([("change", {"what": EVE})], answer=EVE)
+    later = {"name": "later", "input": for_eve, "every_s": 3600}
+    turns = as_input(OUTSIDE, [("schedule", later)])
+    household.run(household.viewer.submit("planner", turns, requester=REQUESTER))
+    clockwork = Clockwork(household.viewer.desk.doors, household.viewer.tenant_id)
+    (row,) = clockwork.every()
+    assert row.input_tainted
+    clockwork.pass_by(row.id, 3600)
+    clockwork.tick()
+    (tick_job,) = clockwork.job_ids(row.id)
+    asked_of(household, tick_job)
+    assert household.viewer.job(tick_job).input_tainted
+    assert (1, "tool.args", "recipients", "confirm") in spoken(household, tick_job)
     assert lines(ledger) == []
 
 

@@ -11,19 +11,14 @@ import pytest
 from sqlalchemy import text
 
 from broker.gates import Came
-from broker.settings import BrokerSettings
 from jobs.agent.tool import tool
 from jobs.cli.story import Story
 from jobs.errors import Misdeclared
-from jobs.lifecycle.desk import Desk
-from jobs.settings import Settings
 from jobs.web.shapes import Job
 from store import usage
 from store.rows import JobRow
 from store.states import JobStatus
-from tests.conftest import Database
 from tests.housing import Household, tool_steps
-from tests.processes import Viewer
 from tests.programs import as_input
 from tests.provider.refusals import Refusing, refusing
 from tests.running import eventually
@@ -39,15 +34,8 @@ def crm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refusing]:
 
 
 @pytest.fixture
-def household(
-    tmp_path: Path, database: Database, broker_settings: BrokerSettings, redis_url: str
-) -> Iterator[Household]:
-    settings = Settings(agents=CALLERS, home=tmp_path)
-    desk = Desk.open(settings, database.settings, broker_settings)
-    household = Household(Viewer(desk), redis_url, settings)
-    yield household
-    household.close()
-    desk.close()
+def programs() -> str:
+    return CALLERS
 
 
 def run(household: Household, pipeline: str) -> JobRow:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from store.rows import EventRow
 from store.states import JobStatus, Origin, StepState, Work
-from tests.housing import Household, decide, hand_of, lose_worker, replay, tool_steps
+from tests.housing import Household, decide, forge, hand_of, lose_worker, replay, tool_steps
 from tests.programs import as_input
 
 REACH = ("reach", {"what": "out"})
@@ -37,21 +35,6 @@ def offered(ledger: Path) -> set[str]:
     """Every tool that a model was ever shown."""
     lines = ledger.read_text().splitlines()
     return {name for line in lines if line.startswith("offered") for name in line.split()[1:]}
-
-
-def forge(household: Household, job_id: UUID, seq: int, **columns: Any) -> None:
-    """Write into the row of a planned step, as nobody of the engine would."""
-    given = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in columns.items()}
-    change = ", ".join(f"{name} = :{name}" for name in given)
-    with household.viewer.desk.doors.as_operator("a forger") as tx:
-        done = tx.execute(
-            text(
-                f"update stepwell.checkpoints set {change} "
-                "where job_id = :job and seq = :seq and state = 'ready'"
-            ),
-            {**given, "job": job_id, "seq": seq},
-        )
-        assert done.rowcount == 1
 
 
 # --- a model --------------------------------------------------------------------------------------
@@ -127,7 +110,7 @@ def test_a_forged_step_does_nothing(
 ) -> None:
     job_id = submit(household, [ECHO], origin=Origin.SCHEDULE)
     run_model_step(household, job_id)
-    forge(household, job_id, 2, input=FORGED, **columns)
+    forge(household.viewer, job_id, 2, input=FORGED, **columns)
     job = household.run(job_id)
     assert (job.status, reached(ledger)) == (JobStatus.COMPLETED, [])
     assert [event.data["tool"] for event in refused(household, job_id)] == ["reach"]
@@ -146,7 +129,7 @@ def test_what_was_refused_when_it_was_planned_stays_refused(
     """Though it is available to this job, as it may be to the code that claims it."""
     job_id = submit(household, [ECHO], origin=Origin.CHAT)
     run_model_step(household, job_id)
-    forge(household, job_id, 2, input=FORGED | {"refused": "Not then."}, name="tool.reach")
+    forge(household.viewer, job_id, 2, input=FORGED | {"refused": "Not then."}, name="tool.reach")
     household.run(job_id)
     (event,) = refused(household, job_id)
     assert (event.data["reason"], reached(ledger)) == ("Not then.", [])
@@ -157,7 +140,7 @@ def test_a_call_in_doubt_is_asked_about_and_not_made_again(
 ) -> None:
     job_id = submit(household, [ECHO], origin=Origin.SCHEDULE)
     run_model_step(household, job_id)
-    forge(household, job_id, 2, input=FORGED, name="tool.reach")
+    forge(household.viewer, job_id, 2, input=FORGED, name="tool.reach")
     lose_worker(household.viewer, job_id, 2, begun=True)
     household.run_until_parked(job_id)
     decide(household.viewer, job_id, "again")

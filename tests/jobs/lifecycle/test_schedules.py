@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,22 +9,17 @@ from uuid import UUID
 
 import pytest
 
-from broker.settings import BrokerSettings
 from jobs.agent.diary import ScheduleWish
 from jobs.errors import BadSchedule, InvalidInput, UnknownAgent, UnknownModel
 from jobs.lifecycle import schedules as made
-from jobs.lifecycle.admission import Lines
-from jobs.lifecycle.desk import Desk
 from jobs.lifecycle.diary import JobDiary
 from jobs.lifecycle.schedules import Maker
-from jobs.settings import Settings
 from store import approvals, schedules
 from store.approvals import Said
 from store.rows import JobRow
 from store.schedules import ScheduleRow
 from store.states import CatchUp, Decision, JobClass, JobStatus, Origin, Overlap, TickState
 from tests.clocked import SPRAWL
-from tests.conftest import Database
 from tests.housing import Household, hand_of, tool_steps
 from tests.processes import Viewer
 from tests.programs import as_input
@@ -42,18 +35,8 @@ CALL: dict[str, Any] = {
 
 
 @pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=AGENTS, home=tmp_path)
-    desk = replace(Desk.open(settings, database.settings, broker_settings), lines=Lines(kept_s=0.0))
-    yield Viewer(desk)
-    desk.close()
-
-
-@pytest.fixture
-def household(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[Household]:
-    opened = Household(viewer, redis_url, Settings(agents=AGENTS, home=tmp_path))
-    yield opened
-    opened.close()
+def programs() -> str:
+    return AGENTS
 
 
 @pytest.fixture
@@ -278,7 +261,8 @@ def test_a_call_whose_worker_died_makes_one_schedule(household: Household) -> No
     worker_id = hand.start_worker()
     held = hand.take(job_id, 2, worker_id)
     hand.start_effect(held)
-    first = JobDiary(household.house, held).make(ScheduleWish(agent="clocked", **CALL))
+    clocked = household.house.registry.find("clocked")
+    first = JobDiary(household.house, held, clocked).make(ScheduleWish(agent="clocked", **CALL))
     hand.lose(worker_id)
     (said,) = told(household, household.run(job_id))
     assert said == first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,48 +9,38 @@ from uuid import UUID
 
 import pytest
 
-from broker.settings import BrokerSettings
 from jobs.agent.pipeline import Pipeline
 from jobs.guards.guard import Kind, Stage, confirm
+from jobs.guards.guard import Verdict as Verdict_
 from jobs.guards.round import Round
 from jobs.lifecycle.approvals import ToolCall, asking_for, more_severe, with_guards
-from jobs.lifecycle.desk import Desk
 from jobs.policy.judgement import Judgement, Verdict
-from jobs.settings import Settings
 from store.approvals import Became
 from store.rows import ApprovalRow
 from store.states import ApprovalState, Decision, JobStatus, Tier
 from tests.approving import clerk, pay_out, receipt, refund
 from tests.asking import REQUESTER, Asker, say
-from tests.conftest import Database
 from tests.housing import Household
-from tests.processes import Viewer
 from tests.programs import as_input
 
-PROGRAMS = "tests.approving"
 # Silence is a yes to calls of this one.
 lenient = replace(refund, unapproved="approve")
 WARY = Round(Stage.TOOL_ARGS, Kind.CONFIRM, {}, (("taint", confirm("It has read something.")),))
 
 
-@pytest.fixture
-def viewer(tmp_path: Path, database: Database, broker_settings: BrokerSettings) -> Iterator[Viewer]:
-    settings = Settings(agents=PROGRAMS, home=tmp_path)
-    desk = Desk.open(settings, database.settings, broker_settings)
-    yield Viewer(desk)
-    desk.close()
+class Wary:
+    """Wants every call confirmed."""
+
+    name = "wary"
+    stages = frozenset({Stage.TOOL_ARGS})
+
+    def check(self, stage: Stage, value: Any, context: Any) -> Verdict_:
+        return confirm("One never knows.")
 
 
 @pytest.fixture
-def household(viewer: Viewer, redis_url: str, tmp_path: Path) -> Iterator[Household]:
-    opened = Household(viewer, redis_url, Settings(agents=PROGRAMS, home=tmp_path))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def asker(viewer: Viewer) -> Asker:
-    return Asker(viewer.desk.doors, viewer.tenant_id)
+def programs() -> str:
+    return "tests.approving"
 
 
 def serve(household: Household, program: Any) -> None:
@@ -68,6 +57,15 @@ def waiting(household: Household, asker: Asker, job_id: UUID, n: int = 1) -> App
 
     (asked,) = household.run_until(find)
     return asked
+
+
+def asked_about(household: Household, asker: Asker) -> UUID:
+    """A job whose one call waits for a yes, to which silence is one as well."""
+    serve(household, replace(clerk, tools=(lenient,)))
+    calls = as_input([("refund", {"amount": 500})])
+    job_id = household.viewer.submit("clerk", calls, requester=REQUESTER)
+    waiting(household, asker, job_id)
+    return job_id
 
 
 def begun(ledger: Path) -> list[str]:
@@ -87,10 +85,7 @@ def fallback(judged: Judgement) -> Decision:
 def test_silence_is_a_yes_where_the_tool_says_so(
     household: Household, asker: Asker, ledger: Path
 ) -> None:
-    serve(household, replace(clerk, tools=(lenient,)))
-    calls = as_input([("refund", {"amount": 500})])
-    job_id = household.viewer.submit("clerk", calls, requester=REQUESTER)
-    waiting(household, asker, job_id)
+    job_id = asked_about(household, asker)
     assert asker.let_expire(job_id) == 1
     assert household.run(job_id).status is JobStatus.COMPLETED
     assert begun(ledger) == [f"refund 500 {job_id}:2"]
@@ -99,10 +94,7 @@ def test_silence_is_a_yes_where_the_tool_says_so(
 def test_no_silence_grants_the_arguments_of_an_edit(
     household: Household, asker: Asker, ledger: Path
 ) -> None:
-    serve(household, replace(clerk, tools=(lenient,)))
-    calls = as_input([("refund", {"amount": 500})])
-    job_id = household.viewer.submit("clerk", calls, requester=REQUESTER)
-    waiting(household, asker, job_id)
+    job_id = asked_about(household, asker)
     assert say(household, job_id, Decision.EDIT, args={"amount": 5_000}) is Became.EDITED
     asked = waiting(household, asker, job_id, n=2)
     assert (asked.tier, asked.fallback) == (Tier.APPROVE, Decision.REJECT)
@@ -114,10 +106,7 @@ def test_no_silence_grants_the_arguments_of_an_edit(
 def test_nor_where_they_are_asked_about_anew(
     household: Household, asker: Asker, ledger: Path
 ) -> None:
-    serve(household, replace(clerk, tools=(lenient,)))
-    calls = as_input([("refund", {"amount": 500})])
-    job_id = household.viewer.submit("clerk", calls, requester=REQUESTER)
-    waiting(household, asker, job_id)
+    job_id = asked_about(household, asker)
     assert say(household, job_id, Decision.EDIT, args={"amount": 700}) is Became.GRANTED
     serve(household, replace(clerk, tools=(replace(lenient, idempotency="key"),), accepts=["*"]))
     asked = waiting(household, asker, job_id, n=3)
@@ -135,6 +124,20 @@ def test_no_silence_grants_what_a_guard_has_asked_about() -> None:
         plain = judgement(verdict, "large")
         assert fallback(more_severe(plain, wary)) is Decision.REJECT
         assert fallback(more_severe(wary, plain)) is Decision.REJECT
+
+
+def test_a_yes_of_the_clock_does_not_answer_a_guard_that_asks_later(
+    household: Household, asker: Asker, ledger: Path
+) -> None:
+    job_id = asked_about(household, asker)
+    assert asker.let_expire(job_id) == 1
+    serve(household, replace(clerk, tools=(lenient,), guards=(Wary(),), accepts=["*"]))
+    asked = waiting(household, asker, job_id, n=2)
+    assert asked.fallback is Decision.REJECT
+    assert begun(ledger) == []
+    say(household, job_id)
+    assert household.run(job_id).status is JobStatus.COMPLETED
+    assert begun(ledger) == [f"refund 500 {job_id}:2"]
 
 
 def test_a_step_that_nobody_need_be_asked_about_any_more_can_be_asked_about_anew(

@@ -128,6 +128,21 @@ def test_what_was_not_shown_is_not_decided(served: Served, http: httpx.Client) -
     assert asker_of(served).states(job_id)[1] is StepState.WAITING
 
 
+def test_the_audit_is_read_from_its_end(served: Served, http: httpx.Client) -> None:
+    jobs = [str(waiting(served)) for _ in range(2)]
+    for job_id in jobs:
+        decide(http, UUID(job_id), "reject")
+    page = http.get("/v1/audit", params={"limit": 3}).json()
+    assert ([line["n"] for line in page["data"]], page["has_more"]) == ([4, 3, 2], True)
+    assert [line["job_id"] for line in page["data"]] == [jobs[1], jobs[1], jobs[0]]
+    assert page["data"][0]["sha256"] == http.get("/v1/audit/verification").json()["sha256"]
+    rest = http.get("/v1/audit", params={"before": 2}).json()
+    assert ([line["n"] for line in rest["data"]], rest["has_more"]) == ([1], False)
+    mine = http.get("/v1/audit", params={"job_id": jobs[0]}).json()["data"]
+    assert [(line["n"], line["job_id"]) for line in mine] == [(2, jobs[0]), (1, jobs[0])]
+    assert "amount" not in str(mine), "of arguments it has the hashes"
+
+
 def test_the_audit_is_walked_and_a_change_is_found(served: Served, http: httpx.Client) -> None:
     whole = http.get("/v1/audit/verification").json()
     assert (whole["is_whole"], whole["lines"]) == (True, 0)

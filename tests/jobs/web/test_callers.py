@@ -163,6 +163,17 @@ def test_a_body_that_says_how_it_came_to_be_is_refused(town: Town, claimed: dict
     assert town.served.row_counts()["jobs"] == 1
 
 
+@pytest.mark.parametrize(("who", "status"), [("operator", 200), ("olga", 200), ("ann", 403)])
+def test_rules_are_changed_by_operators_in_their_own_name(
+    town: Town, who: str, status: int
+) -> None:
+    rule = {"tool": "refund", "expression": "args.amount > 100", "verdict": "confirm"}
+    answer = town.ask(who, "PUT", "/policy/rules/large", json=rule)
+    assert answer.status_code == status, answer.text
+    rules = town.ask("ann", "GET", "/policy/rules").json()["data"]
+    assert [each["decided_by"] for each in rules] == ([who] if status == 200 else [])
+
+
 # --- schedules ------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,8 @@ def test_agents_are_told_with_what_they_take_and_may_do(http: httpx.Client) -> N
         "idempotency": "safe",
         "work": "waits",
         "origins": ["agent", "api", "chat", "mcp", "schedule", "webhook"],
+        "rules": None,
+        "trusted": True,
     }
     assert "email" in agents["writer"]["input_schema"]["properties"]
     assert agents["echo"]["description"] == "Gives back what it was given."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import httpx
 import pytest
 
 from jobs.policy.tenant_rules import RULES_MAX
-from jobs.web.routes.policy import _who_may_change
 from tests.conftest import Database
 from tests.jobs.policy.programs import AGENTS, pay
 from tests.jobs.serving import Served, serve
@@ -138,24 +136,3 @@ def test_nothing_is_written_by_judging(served: Served, http: httpx.Client) -> No
     before = served.row_counts()
     judge(http)
     assert served.row_counts() == before
-
-
-@dataclass
-class Caller:
-    requester: str
-    roles: frozenset[str]
-
-
-class Asked:
-    """A request as far as who asks is looked at."""
-
-    def __init__(self, caller: Caller | None) -> None:
-        self.state = type("State", (), {} if caller is None else {"caller": caller})
-
-
-def test_only_operators_change_rules() -> None:
-    assert _who_may_change(Asked(None)) == "operator"  # type: ignore[arg-type]
-    bob = Caller("bob", frozenset({"operator"}))
-    assert _who_may_change(Asked(bob)) == "bob"  # type: ignore[arg-type]
-    with pytest.raises(Exception, match="role 'operator'"):
-        _who_may_change(Asked(Caller("ann", frozenset({"finance"}))))  # type: ignore[arg-type]
