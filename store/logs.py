@@ -29,19 +29,7 @@ def configure(stream: TextIO | None = None) -> None:
     if os.environ.get("STEPWELL_LOG_TIMES") != "no":
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     is_json = os.environ.get("STEPWELL_LOG_FORMAT") == "json"
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if is_json
-        # Never structlog's usual traceback, which prints every local variable: they hold keys and
-        # people's data, and one of them takes a second to draw.
-        else structlog.dev.ConsoleRenderer(
-            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
-
-    def render(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
-        return hide(str(renderer(logger, name, event)))
-
+    render = discreet(structlog.processors.JSONRenderer()) if is_json else readable(target)
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, render]
         if is_json
@@ -58,3 +46,23 @@ def configure(stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     # Libraries speak up only when something is wrong; their chatter is not ours to print.
     root.setLevel(max(level, logging.WARNING))
+
+
+def readable(target: TextIO) -> structlog.typing.Processor:
+    """Lines for people, without local variables in a traceback, as structlog would have them.
+
+    They hold keys and people's data, and to draw one that other threads change may raise.
+    """
+    plain = structlog.dev.plain_traceback
+    return discreet(
+        structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)
+    )
+
+
+def discreet(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """The renderer, with what this process keeps secret hidden in what it writes."""
+
+    def render(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+        return hide(str(renderer(logger, name, event)))
+
+    return render

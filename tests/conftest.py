@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from broker.embedded import PrivateValkey
@@ -19,6 +22,7 @@ from broker.settings import BrokerSettings
 from store import migrate, tenants
 from store.doors import Doors
 from store.embedded import PrivatePostgres
+from store.logs import readable
 from store.settings import StoreSettings
 from store.tenants import DEFAULT_TENANT
 
@@ -47,6 +51,28 @@ class Database:
             "STEPWELL_DATABASE_URL": self.runtime_url,
             "STEPWELL_OPERATOR_DATABASE_URL": self.operator_url,
         }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def readable_logs() -> None:
+    """Draw no local variables in a traceback, as no process of the house does: threads share them.
+
+    What does so while they change raises, in place of the code that is tested.
+    """
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, readable(sys.stderr)],
+    )
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Whatever logging is set up meanwhile is forgotten."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

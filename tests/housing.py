@@ -87,7 +87,8 @@ class Household:
             if not self.answer_rings():
                 self.walk_rounds()
                 Event().wait(0.02)
-        assert not self.raised, self.raised
+        if self.raised:
+            raise ExceptionGroup("attempts that raised", self.raised)
         return found
 
     def run_until_parked(self, job_id: UUID, count: int = 1) -> list[WaitRow]:

@@ -76,7 +76,16 @@ def log_on_stderr() -> None:
 
     import structlog
 
+    from store.logs import readable
+
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            readable(sys.stderr),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterator
 
 import pytest
@@ -15,21 +14,13 @@ KEY = "sk-a-key-nobody-may-see"
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-    secrets._known.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def key(own_logging: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A key in the environment, read anew, beside what is none."""
     monkeypatch.setenv("SOME_PROVIDER_API_KEY", KEY)
     monkeypatch.setenv("SHORT_TOKEN", "no")
     monkeypatch.setenv("MONKEY_BUSINESS", "not-a-secret")
+    secrets._known.cache_clear()
+    yield
     secrets._known.cache_clear()
 
 

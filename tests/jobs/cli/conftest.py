@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from jobs.cli.main import main
@@ -41,8 +40,11 @@ def served(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Serve
 
 @pytest.fixture
 def nowhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Run]:
+    own_logging: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Run:
     """Run a command in an empty folder, with no platform named."""
     monkeypatch.chdir(tmp_path)
     for variable in ("STEPWELL_URL", "STEPWELL_API_TOKEN", "STEPWELL_HOME"):
@@ -57,9 +59,7 @@ def nowhere(
         said = capsys.readouterr()
         return Said(int(left.value.code or 0), said.out, said.err)
 
-    logging_before = structlog.get_config()
-    yield run
-    structlog.configure(**logging_before)
+    return run
 
 
 @pytest.fixture
