@@ -132,7 +132,7 @@ HANDS = {
     ),
     "a child has more time": Hand(
         "child_is_less",
-        "update stepwell.jobs set deadline_at = deadline_at + interval '1 hour' where depth = 1",
+        "update stepwell.jobs set deadline_at = deadline_at - interval '1 hour' where depth = 0",
         scenes.a_parent_has_little_time,
     ),
     "a child is not counted": Hand(

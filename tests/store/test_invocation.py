@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from store.jobs import NewJob
 from store.letters import LetterFilter, Replayed
 from store.states import JobClass, Origin
 from store.transitions import Parked
-from tests.stepping import COMPLETED, Stepper, call, child, delegate
+from tests.stepping import COMPLETED, MODEL, Stepper, call, child, delegate
 
 COLUMNS = {
     "origin": "'api'",
@@ -116,6 +117,20 @@ def test_it_is_refused_among_other_columns_and_where_nothing_would_change(
         ["finance", "support"],
         None,
     )
+
+
+@pytest.mark.parametrize("door", ["app", "operator"])
+@pytest.mark.parametrize("until", ["null", "deadline_at + interval '1 us'"])
+def test_nobody_gives_a_job_more_time_than_it_was_born_with(
+    stepper: Stepper, doors: Doors, door: str, until: str
+) -> None:
+    job_id = stepper.put_down([MODEL], deadline_in_s=60.0)
+    opened = doors.as_tenant(stepper.tenant_id) if door == "app" else doors.as_operator("test")
+    statement = f"update stepwell.jobs set deadline_at = {until} where id = :job"
+    with pytest.raises(IntegrityError, match="invocation_is_kept"), opened as tx:
+        tx.execute(text(statement), {"job": job_id})
+    stepper.pass_deadline(job_id)
+    assert stepper.job(job_id).deadline_at < datetime.now(UTC), "less it may have"
 
 
 # --- handed down ----------------------------------------------------------------------------------
