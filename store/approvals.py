@@ -24,7 +24,7 @@ from store.rows import ApprovalRow, DecisionRow
 from store.schema import approvals, decisions
 from store.states import ApprovalEnding, ApprovalState, Decision, Tier
 
-# The person who holds the token of the API, until people have names; and the role of such a person.
+# Who holds the platform's own token, by name and by role; it approves where a rule names no role.
 OPERATOR = "operator"
 
 _SHOWN = [approvals.c[name] for name in ApprovalRow.__slots__]

@@ -152,10 +152,6 @@ class Tool:
         return begins_with_context(self.function)
 
     @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
-
-    @property
     def may_ride(self) -> bool:
         """Whether a quick call may run inside another step's Celery task."""
         return self.effect == "read" and self.work is Work.WAITS

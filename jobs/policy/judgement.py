@@ -14,8 +14,8 @@ from enum import StrEnum
 from functools import reduce
 from typing import Any, Self
 
-# Who approves when a rule says that somebody must, and nobody is named.
-OPERATOR = "operator"
+from store.approvals import OPERATOR
+
 QUORUM_MAX = 10
 ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,63}")
 # A person has to hold all the roles that are joined by it. No role has it in its name.
@@ -143,10 +143,6 @@ class Judgement:
     @property
     def demand(self) -> Demand:
         return Demand(self.verdict, roles_in(self.role), self.quorum)
-
-    def may_be_approved_by(self, roles: Iterable[str]) -> bool:
-        """Whether somebody with these roles counts towards the quorum."""
-        return self.verdict is Verdict.APPROVE and roles_in(self.role) <= frozenset(roles)
 
     def asks_more_than(self, other: Judgement) -> bool:
         """Whether meeting the other one would not meet this one."""

@@ -25,7 +25,8 @@ from typing import Any
 
 from jobs.errors import Misdeclared
 from jobs.policy.fingerprints import face_of
-from jobs.policy.judgement import OPERATOR, Demand, Verdict, check_quorum, check_role
+from jobs.policy.judgement import Demand, Verdict, check_quorum, check_role
+from store.approvals import OPERATOR
 from store.invocation import Invocation
 from store.states import Origin
 

@@ -30,12 +30,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.policy.judgement import ROLE
 from jobs.web.settings import WebSettings
+from store.approvals import OPERATOR
 from store.errors import NotReady
 from store.rows import JobRow
 from store.schedules import ScheduleRow
 from store.states import Origin
 
-OPERATOR = "operator"
 FILE_NAME = "callers.toml"
 FILE_BYTES_MAX = 8 * 2**20
 CALLERS_MAX = 20_000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.web.callers import OPERATOR, Caller
+from jobs.web.callers import Caller
 from jobs.web.refusals import NotYours
+from store.approvals import OPERATOR
 from store.schedules import ScheduleRow
 
 

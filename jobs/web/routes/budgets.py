@@ -8,12 +8,12 @@ from fastapi import APIRouter
 
 from jobs.lifecycle.budgeting import raise_budget
 from jobs.web.asked import TheCaller, TheDesk, TheTenant
-from jobs.web.callers import OPERATOR
 from jobs.web.refusals import NotYours, Unfit
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_budgets import Account, BudgetRaise
 from store import budgets
 from store import jobs as stored
+from store.approvals import OPERATOR
 from store.states import BudgetScope
 
 router = APIRouter(tags=["budgets"])

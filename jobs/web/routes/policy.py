@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 
 from jobs.lifecycle import rulebook
-from jobs.policy.judgement import OPERATOR
 from jobs.web.asked import TheCaller, TheDesk, TheTenant
 from jobs.web.refusals import NotYours
 from jobs.web.shapes import Page
 from jobs.web.shapes_of_policy import PolicyJudgement, PolicyRule, PolicyRuleRequest, TrialRequest
 from store import policy_rules
+from store.approvals import OPERATOR
 
 router = APIRouter(prefix="/policy", tags=["policy"])
 

@@ -139,7 +139,6 @@ def test_coroutines_are_tools() -> None:
         """Later."""
         return n
 
-    assert later.is_async
     assert later.takes_context
     assert list(later.definition.parameters_json_schema["properties"]) == ["n"]
 
