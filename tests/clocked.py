@@ -99,6 +99,16 @@ def jot(ctx: ToolContext, name: str) -> dict[str, Any]:
     return ctx.schedules.make(ScheduleWish(name, "sly", as_input(), every_s=3600))
 
 
+@tool(effect="write", idempotency="key", policy=[])
+def jot_quietly(ctx: ToolContext, name: str) -> str:
+    """Try to make a schedule, and say nothing of what came of it."""
+    try:
+        jot.function(ctx, name)
+    except Exception:  # noqa: BLE001 - as careless tools do
+        return "all is well"
+    return "made"
+
+
 def name_of(value: dict[str, Any]) -> str:
     return str(value["name"])
 
@@ -118,6 +128,7 @@ sly = Agent(
         schedule_tool(policy=[]),
         reschedule_self(),
         jot,
+        jot_quietly,
         echo,
         delegate_to("sly").with_policy([confirm_if(always, name="ask", reason="Ask first.")]),
         delegate_to("sly", name="pass_on"),

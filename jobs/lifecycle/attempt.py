@@ -223,7 +223,7 @@ def try_to_act(held: Claim, program: Program, house: House) -> Outcome:
     except Unapproved:
         return ask_anew(held, program, house)
     except NotAvailable as error:
-        return turn_down(held, program, str(error))
+        return turn_down(program, str(error))
     except BaseException as error:  # noqa: BLE001 - a tool may also call sys.exit()
         return conclude_raised(error, held, program, house, perf_counter() - began)
 

@@ -12,10 +12,10 @@ from jobs.agent.registry import Program
 from jobs.errors import Refused
 from jobs.lifecycle.arguments import is_seen
 from jobs.lifecycle.house import House
-from jobs.lifecycle.refusals import NotAvailable
+from jobs.lifecycle.refusals import NotAvailable, as_told
 from jobs.lifecycle.schedules import Maker, make, next_runs
 from jobs.lifecycle.taint import hands_on, inherited_by
-from store import schedules
+from store import schedules, transitions
 from store.schedules import Moved
 from store.states import JobClass, Origin
 from store.transitions import Claim
@@ -44,7 +44,7 @@ class JobDiary:
         """Make a schedule; raises `Refused`, and `NotAvailable` to what came by a schedule."""
         held, invocation = self.held, self.held.invocation
         if Origin.SCHEDULE in invocation.origins:
-            raise NotAvailable("A job that comes from a schedule cannot make schedules.")
+            raise self._refused("A job that comes from a schedule cannot make schedules.")
         read = {*hands_on(held, self.program, self.house), *inherited_by(held, self.house)}
         taints = tuple(sorted(read))
         row = make(
@@ -76,3 +76,11 @@ class JobDiary:
         if moved is not Moved.MOVED:
             raise Refused(WHY_NOT[moved])
         return {"next_run": at.isoformat()}
+
+    def _refused(self, reason: str) -> NotAvailable:
+        """Told of in the story, whatever the tool makes of what is raised."""
+        held = self.held
+        with self.house.doors.hot() as connection:
+            told = as_told(held, reason)
+            transitions.tell(connection, held.tenant_id, held.job_id, "call.refused", told)
+        return NotAvailable(reason)

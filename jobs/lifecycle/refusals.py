@@ -7,12 +7,13 @@ doors, each of which would do alone:
     planned   a call of it is planned as refused, whoever made up the name     (refuse_plan)
     claimed   a step that calls it does nothing, whoever planned the step      (refuse_call)
 
-A tool that is available may still ask, in the middle of its call, for what is not, such as a
-schedule. That raises `NotAvailable`, and comes to the same as the third door (turn_down).
-
 A refused call of a model is a step like any other: it is committed as denied, the model is told
 why, and the job's story has the event `call.refused`, in the same transaction. A pipeline has
 nobody to tell: its job is given up as `forbidden`, or goes on without a tool that is optional.
+
+A tool that is available may still ask, in the middle of its call, for what is not, such as a
+schedule. That is told of at once, as the tool may catch whatever is raised; then it raises
+`NotAvailable`, and the step comes to the same as by the third door (turn_down).
 """
 
 from __future__ import annotations
@@ -54,24 +55,26 @@ def refuse_call(held: Claim, program: Program) -> Acted | Broke | None:
     """What a claimed step comes to that calls what is not available; None when it may run."""
     tool = find_tool(held, program)
     reason = None if tool is None else _why_not(held, tool)
-    return None if reason is None else turn_down(held, program, reason)
+    if reason is None:
+        return None
+    turned_down = turn_down(program, reason)
+    if isinstance(turned_down, Acted):
+        return replace(turned_down, refused=as_told(held, reason))
+    return turned_down
 
 
-def turn_down(held: Claim, program: Program, reason: str) -> Acted | Broke:
+def turn_down(program: Program, reason: str) -> Acted | Broke:
     """What a step comes to whose call is not available: a model is told, a pipeline gives up."""
     if isinstance(program, Agent):
-        return deny(held, program, held.input["tool"], BY_ORIGIN, reason)
+        message = f"{reason} Do not call it again; go on without it."
+        return tool_failed(program, message, outcome="denied")
     return Broke(GiveUp(error_json(ErrorClass.FORBIDDEN, reason), ErrorClass.FORBIDDEN))
 
 
-def deny(held: Claim, agent: Agent, tool: str, code: str, reason: str) -> Acted:
-    """The step is done without the call: the model is told, and so is whoever reads the story.
-
-    `code` is a word for what the refusal is about, `reason` a sentence.
-    """
-    told = {"seq": held.seq, "tool": tool, "code": code, "reason": reason}
-    message = f"{reason} Do not call it again; go on without it."
-    return replace(tool_failed(agent, message, outcome="denied"), refused=told)
+def as_told(held: Claim, reason: str) -> dict[str, Any]:
+    """What the event `call.refused` says."""
+    tool = held.input.get("tool", held.name)
+    return {"seq": held.seq, "tool": tool, "code": BY_ORIGIN, "reason": reason}
 
 
 def _why_not(held: Claim, tool: Tool) -> str | None:

@@ -256,6 +256,14 @@ def test_a_tool_that_makes_one_itself_is_refused_and_the_model_is_told(watched: 
     watched.check_refused(job_id, "jot")
 
 
+def test_a_tool_that_says_nothing_of_it_is_told_of(watched: Watched) -> None:
+    job_id = watched.tick([("jot_quietly", {"name": "jotted"})])
+    assert "all is well" in str(watched.run(job_id).output)
+    (event,) = watched.refusals(job_id)
+    assert (event.data["tool"], event.data["code"]) == ("jot_quietly", "origin")
+    assert "cannot make schedules" in event.data["reason"]
+
+
 def test_so_it_is_in_a_child_and_in_copies(watched: Watched) -> None:
     job_id = watched.tick([("pass_on", passing_on([("jot", {"name": "jotted"})]))])
     watched.run(job_id)
@@ -272,6 +280,8 @@ def test_a_pipeline_that_makes_one_itself_is_given_up(watched: Watched) -> None:
     assert (job.status, job.status_reason) == (JobStatus.FAILED, "forbidden")
     assert job.error is not None
     assert "cannot make schedules" in job.error["message"]
+    (event,) = watched.refusals(job_id)
+    assert event.data["tool"] == "step.jotting.jot"
     assert hand_of(watched.household.viewer).letter(job_id).error_class == "forbidden"
 
 
