@@ -261,10 +261,9 @@ class Stepper:
         self.set_back("waits", "wake_at", None, job_id=job_id, state="pending")
 
     def set_back(self, table: str, column: str, by_s: float | None, **where: Any) -> None:
-        """Move a moment back by so many seconds, or to a second ago."""
-        value = (
-            "now() - interval '1 second'" if by_s is None else f"{column} - :by * interval '1 s'"
-        )
+        """Move a moment back by so many seconds, or to a second ago if it was not before."""
+        a_second_ago = f"least({column}, now() - interval '1 second')"
+        value = a_second_ago if by_s is None else f"{column} - :by * interval '1 s'"
         which = " and ".join(f"{name} = :{name}" for name in where)
         with self.doors.as_operator("test") as tx:
             tx.execute(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -321,6 +322,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.timeout(600)
 def test_no_child_has_a_tool_an_origin_or_a_budget_that_its_parent_lacked(
     household: Household, ledger: Path
 ) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -417,6 +418,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.timeout(600)
 def test_no_path_makes_a_call_that_asks_for_more_than_was_granted(
     household: Household, ledger: Path
 ) -> None:
