@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -34,6 +35,10 @@ def make_pay(policy: Policy, version: int) -> Tool:
     pay.__doc__ = f"Pay somebody, in the way number {version}."
     rules = None if policy is None else [clause.in_python(n) for n, clause in enumerate(policy)]
     return tool(effect="external", idempotency="key", policy=rules)(pay)
+
+
+# The versions of the tool, by the hash that a question knows it by.
+VERSIONS = {make_pay(None, version).sha256: version for version in (1, 2)}
 
 
 def make_payer(pay: Tool, wary: int | None) -> Agent:
@@ -80,9 +85,39 @@ class Word:
             return self.by == requester or approvals.OPERATOR in PEOPLE[self.by]
         return self.by != requester and self.roles <= PEOPLE[self.by]
 
+    def is_enough(self, need: Need) -> bool:
+        """Whether this yes is one that the need counts."""
+        if need.verdict == "approve":
+            return self.tier == "approve" and need.roles <= PEOPLE[self.by]
+        return True
+
 
 # A job and one of its steps.
 Step = tuple[UUID, int]
+
+
+@dataclass
+class Words:
+    """Every yes that was taken, in the order in which it was."""
+
+    heard: list[Word] = field(default_factory=list)
+
+    def given_for(self, step: Step, amount: int, version: int, need: Need) -> int:
+        """How many have said yes to this call, where it was asked about once, in answer to one
+        question; leave to repeat it in its job counts where all of them gave it."""
+        questions: defaultdict[tuple[int, int], list[Word]] = defaultdict(list)
+        for word in self.heard:
+            if (word.job_id, word.amount, word.version) == (step[0], amount, version):
+                questions[word.seq, word.n].append(word)
+        counts = [0]
+        for (of_seq, _), words in questions.items():
+            if of_seq == step[1] or all(word.remember for word in words):
+                counts.append(len({word.by for word in words if word.is_enough(need)}))
+        return max(counts)
+
+    def are_of(self, step: Step, amount: int) -> bool:
+        """Whether any was to this very call."""
+        return any((word.job_id, word.seq, word.amount) == (*step, amount) for word in self.heard)
 
 
 @dataclass

@@ -93,10 +93,10 @@ def _keep_written(agent: Agent, args: str) -> str:
     """The same of arguments that came as a text of JSON, whose fields have names as well."""
     try:
         given = json.loads(args)
-    except ValueError:
-        return args
-    kept = keep_out(given, agent.all_guards)
-    return args if kept == given else json.dumps(kept)
+        kept = keep_out(given, agent.all_guards)
+        return args if kept == given else json.dumps(kept)
+    except (ValueError, RecursionError):
+        return args  # No call is made with such; as a text it is searched like any other.
 
 
 def pass_output(

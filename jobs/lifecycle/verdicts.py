@@ -159,6 +159,6 @@ def describe(error: BaseException) -> str:
 
     What looks like a secret is masked, whatever the guards of an agent are, before it is cut.
     """
-    said = " ".join(hide(str(error)[:READ_CHARS]).split())
+    said = " ".join(hide(str(error)).split())[:READ_CHARS]
     told = mask(said, Counter())[:TOLD_CHARS]
     return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -13,7 +13,7 @@ about exactly these arguments of exactly this tool.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -51,7 +51,17 @@ from tests.clauses import (
     need_of,
 )
 from tests.housing import Household, hand_of, lose_worker, tool_steps
-from tests.paying import BOSS, PEOPLE, Planned, Step, Word, make_pay, make_payer
+from tests.paying import (
+    BOSS,
+    PEOPLE,
+    VERSIONS,
+    Planned,
+    Step,
+    Word,
+    Words,
+    make_pay,
+    make_payer,
+)
 from tests.programs import as_input
 from tests.running import eventually
 
@@ -99,7 +109,7 @@ class Payments(RuleBasedStateMachine):
         roles = PEOPLE[requester] if requester else frozenset[str]()
         self.asked = Asked((door, *[Origin.AGENT] * depth), requester, roles)
         self.version, self.wary = 1, wary
-        self.words: list[Word] = []
+        self.words = Words()
         self.planned: dict[Step, Planned] = {}
         self.read = len(self.lines())
         self.of_tenant: dict[str, Clause] = {}
@@ -158,6 +168,19 @@ class Payments(RuleBasedStateMachine):
     def loosen(self, which: int) -> None:
         self.drop(sorted(self.of_tenant)[which % len(self.of_tenant)])
 
+    @precondition(lambda self: self.denied())
+    @rule(which=PICK)
+    def lift_a_denial(self, which: int) -> None:
+        """Nothing forbids anything any more, but this call was forbidden when it was planned."""
+        denied = self.denied()
+        step = denied[which % len(denied)]
+        for rule_id in sorted(self.of_tenant):
+            self.drop(rule_id)
+        self.policy, self.wary = [], None
+        self.deploy()
+        self.run(step)
+        self.seen["tried after a denial was lifted"] += 1
+
     def put(self, n: int, clause: Clause) -> None:
         kept = clause.in_cel(n)
         put_rule(self.household.house.doors, self.asker.tenant_id, kept, by="olga")
@@ -200,7 +223,9 @@ class Payments(RuleBasedStateMachine):
     @precondition(lambda self: self.pending())
     @rule(which=PICK, remember=st.booleans())
     def all_approve(self, which: int, remember: bool) -> None:
-        asked = self.pick(which)
+        self.have_all_approve(self.pick(which), remember=remember)
+
+    def have_all_approve(self, asked: ApprovalRow, *, remember: bool) -> None:
         for by in PEOPLE:
             self.say_yes(asked, by, remember=remember)
 
@@ -210,8 +235,8 @@ class Payments(RuleBasedStateMachine):
             self.hear(asked, by, remember=remember)
 
     @precondition(lambda self: self.pending())
-    @rule(which=PICK, by=WHO, amount=AMOUNTS)
-    def edit(self, which: int, by: str, amount: int) -> None:
+    @rule(which=PICK, by=WHO, amount=AMOUNTS, is_agreed=st.booleans())
+    def edit(self, which: int, by: str, amount: int, is_agreed: bool) -> None:
         asked = self.pick(which)
         before = len(self.asker.decisions(asked.job_id))
         try:
@@ -224,6 +249,9 @@ class Payments(RuleBasedStateMachine):
             of_edit = max((a for a in newest if a.seq == asked.seq), key=lambda each: each.n)
             if len(self.asker.decisions(asked.job_id)) == before + 2:
                 self.hear(of_edit, by)
+        for again in self.pending() if is_agreed else ():
+            if (again.job_id, again.seq) == (asked.job_id, asked.seq):
+                self.have_all_approve(again, remember=False)
 
     @precondition(lambda self: self.pending())
     @rule(which=PICK, by=WHO, decision=st.sampled_from([Decision.REJECT, Decision.RESPOND]))
@@ -250,15 +278,11 @@ class Payments(RuleBasedStateMachine):
 
     def hear(self, asked: ApprovalRow, by: str, *, remember: bool = False) -> None:
         roles = frozenset(asked.role.split(" & ")) if asked.role else frozenset[str]()
-        version = self.version_of[asked.tool_sha256]
+        version = VERSIONS[asked.tool_sha256]
         said = (asked.args["amount"], version, by, asked.tier.value, roles, remember)
         word = Word(asked.job_id, asked.seq, asked.n, *said)
         assert word.is_entitled(self.asked.requester), word
-        self.words.append(word)
-
-    @property
-    def version_of(self) -> dict[str, int]:
-        return {make_pay(None, version).sha256: version for version in (1, 2)}
+        self.words.heard.append(word)
 
     # --- the work ---------------------------------------------------------------------------------
 
@@ -272,31 +296,23 @@ class Payments(RuleBasedStateMachine):
     @rule(which=PICK)
     def run_one(self, which: int) -> None:
         ready = self.steps_in(StepState.READY)
-        step = ready[which % len(ready)]
-        self.seen["tried after a denial was lifted"] += self.is_denial_lifted(step)
-        self.see_through(*step)
-        self.learn_what_was_planned()
-        self.check_what_was_paid()
+        self.run(ready[which % len(ready)])
 
-    def see_through(self, job_id: UUID, seq: int) -> None:
+    def run(self, step: Step) -> None:
         """Ring for the step until a worker has had it: one that is in doubt takes none."""
-        before = self.step(job_id, seq)
+        before = self.step(*step)
 
         def is_taken() -> bool:
-            self.household.run_step(job_id, seq)
-            now = self.step(job_id, seq)
+            self.household.run_step(*step)
+            now = self.step(*step)
             return (now.state, now.epoch) != (before.state, before.epoch)
 
         eventually(is_taken)
+        self.learn_what_was_planned()
+        self.check_what_was_paid()
 
     def step(self, job_id: UUID, seq: int) -> CheckpointRow:
         return self.household.viewer.steps(job_id)[seq - 1]
-
-    def is_denial_lifted(self, step: Step) -> bool:
-        planned = self.planned.get(step)
-        if planned is None or planned.need.verdict != "deny":
-            return False
-        return self.need_now(planned.amount).verdict == "allow"
 
     def need_now(self, amount: int) -> Need:
         clauses = in_force(self.policy, list(self.of_tenant.values()), self.wary)
@@ -327,7 +343,7 @@ class Payments(RuleBasedStateMachine):
         assert len(planned.paid) == 1, f"{step} was called with {planned.paid}"
         need = self.need_now(amount).with_(planned.need)
         assert need.verdict != "deny"
-        given = self.given_for(step, amount, need)
+        given = self.words.given_for(step, amount, self.version, need)
         assert given >= need.quorum, (need, self.words)
         if need.verdict == "allow" and not given:
             assert amount == planned.amount, "nobody has edited it"
@@ -339,28 +355,8 @@ class Payments(RuleBasedStateMachine):
         self.seen["paid for nobody"] += self.asked.requester is None
         self.seen["paid as a guard would have it"] += need == CONFIRMED and self.wary is not None
         self.seen["paid by a quorum"] += need.quorum > 1
-        mine = (*step, amount)
-        own = [word for word in self.words if (word.job_id, word.seq, word.amount) == mine]
-        self.seen["paid as remembered"] += need.verdict != "allow" and not own
-
-    def given_for(self, step: Step, amount: int, need: Need) -> int:
-        """How many have said yes to this call, where it was asked about once, in answer to one
-        question; leave to repeat it in its job counts where all of them gave it."""
-        questions: defaultdict[tuple[int, int], list[Word]] = defaultdict(list)
-        for word in self.words:
-            if (word.job_id, word.amount, word.version) == (step[0], amount, self.version):
-                questions[word.seq, word.n].append(word)
-        counts = [0]
-        for (of_seq, _), words in questions.items():
-            if of_seq == step[1] or all(word.remember for word in words):
-                counts.append(len({word.by for word in words if self.is_enough(word, need)}))
-        return max(counts)
-
-    def is_enough(self, word: Word, need: Need) -> bool:
-        """Whether this yes is one that the need counts."""
-        if need.verdict == "approve":
-            return word.tier == "approve" and need.roles <= PEOPLE[word.by]
-        return True
+        is_own = self.words.are_of(step, amount)
+        self.seen["paid as remembered"] += need.verdict != "allow" and not is_own
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -370,6 +366,11 @@ class Payments(RuleBasedStateMachine):
     def steps_in(self, state: StepState) -> list[Step]:
         steps = self.household.viewer.steps
         return [(job, s.seq) for job in self.jobs for s in steps(job) if s.state is state]
+
+    def denied(self) -> list[Step]:
+        """Calls that were forbidden when they were planned, and that a worker is still to see."""
+        ready = set(self.steps_in(StepState.READY)) & set(self.planned)
+        return sorted(step for step in ready if self.planned[step].need.verdict == "deny")
 
     def questions(self) -> list[ApprovalRow]:
         return [each for job_id in self.jobs for each in self.asker.approvals(job_id)]
