@@ -27,13 +27,13 @@ _LINES = text(
     "select a.n, a.content::text as content, a.before_sha256, a.sha256 from stepwell.audit a "
     "where a.tenant_id = :tenant and a.n > :after and a.n <= :until order by a.n limit :limit"
 )
-_NEWEST = text(
+_BEFORE = (
     "select a.n, a.content, a.sha256 from stepwell.audit a "
     "where a.tenant_id = current_setting('stepwell.tenant_id')::uuid "
     "and (cast(:before as bigint) is null or a.n < :before) "
-    "and (cast(:job as text) is null or a.content ->> 'job_id' = :job) "
-    "order by a.n desc limit :limit"
 )
+_NEWEST = text(_BEFORE + "order by a.n desc limit :limit")
+_NEWEST_OF_JOB = text(_BEFORE + "and a.job_id = :job order by a.n desc limit :limit")
 _APPEND = text("select stepwell.append_audit(:tenant, :content)").bindparams(
     bindparam("content", type_=JSONB)
 )
@@ -75,8 +75,9 @@ def list_newest(
     tx: Connection, *, job_id: UUID | None = None, before: int | None = None, limit: int = 100
 ) -> list[Line]:
     """The last lines, or the last before that number, newest first; of a job or of all."""
-    told = {"job": job_id and str(job_id), "before": before, "limit": limit}
-    return [Line(row.n, row.content, row.sha256) for row in tx.execute(_NEWEST, told)]
+    statement = _NEWEST if job_id is None else _NEWEST_OF_JOB
+    told = {"job": job_id, "before": before, "limit": limit}
+    return [Line(row.n, row.content, row.sha256) for row in tx.execute(statement, told)]
 
 
 def append(tx: Connection, tenant_id: UUID, content: Mapping[str, Any]) -> None:

@@ -95,18 +95,21 @@ def respond(call: str, answer: Any, *, as_json: bool) -> None:
 def list_audit(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="About this job only.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="The last so many lines.")] = 50,
+    before: Annotated[int | None, typer.Option(min=1, help="The last before this line.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what people have decided, the last line last."""
     with find_platform().client() as client:
         job_id = None if job is None else find_job_id(client, job)
-        found = client.audit(job_id, limit=limit)[::-1]
+        found = client.audit(job_id, before=before, limit=limit)[::-1]
     if as_json:
         emit(found)
     elif found:
         out.print(audit_table(found))
-    else:
+    elif job is None and before is None:
         say("Nobody has decided anything yet.")
+    else:
+        say("The audit has no such line.")
 
 
 @audit_app.command("verify")

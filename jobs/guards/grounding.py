@@ -24,6 +24,8 @@ NAMED_MAX = 12
 # A text longer than that is no report.
 CHARACTERS_MAX = 500_000
 OUTPUT = "output"
+# The mark on what a model was told in the place of a result that the job went on without.
+LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,17 @@ def evidence_of_steps(context: Context) -> Evidence:
     """The recorded results of the job's tools, and what was asked."""
     evidence = Evidence()
     for step in context.steps():
-        # What did not work says no more than what was asked of it.
-        if isinstance(step.output, dict) and step.output.get("outcome") == "success":
+        if _has_result(step.output):
             evidence.add_value(step.output["content"])
     for text in texts_in(dict(context.input)):
         evidence.add_asked(text)
     return evidence
+
+
+def _has_result(output: Any) -> bool:
+    """Whether a step has recorded anything. What did not work says no more than what was asked."""
+    is_call = isinstance(output, dict) and output.get("outcome") == "success"
+    return is_call and LEFT_OUT not in output
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from jobs.agent.agent import Agent
 from jobs.agent.pipeline import Pipeline
 from jobs.agent.registry import Program
 from jobs.errors import Misdeclared
+from jobs.guards.grounding import LEFT_OUT
 from jobs.guards.secrets import keep_out
 from jobs.lifecycle.arguments import args_of, is_edited
 from jobs.lifecycle.guarded_calls import pass_result
@@ -70,7 +71,7 @@ def left_out(held: Claim, program: Program, why: str) -> Acted:
         acted = _conclude_function(held, program, given_to(held, program))
     else:
         told = f"This call is optional and was left out, so go on without it. {why}"
-        output = {"outcome": "success", "content": told}
+        output = {"outcome": "success", "content": told, LEFT_OUT: True}
         acted = Acted(output, plan=(program.model_step(),), is_joining=True)
     return replace(acted, outcome="degraded", left_out=why)
 

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -154,7 +155,12 @@ audit = Table(
     # Of the line before; and of that, the tenant, the number and the content.
     Column("before_sha256", Text, nullable=False),
     Column("sha256", Text, nullable=False),
+    # Of its content, to look for; the hash covers it there.
+    Column("job_id", Uuid, Computed("(content ->> 'job_id')::uuid", persisted=True)),
     PrimaryKeyConstraint("tenant_id", "n"),
+    Index(
+        "audit_of_a_job", "tenant_id", "job_id", "n", postgresql_where=text("job_id is not null")
+    ),
 )
 
 # Where the audit of each tenant ends. Whoever adds a line holds this row.

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from store import audit
 from store.doors import Doors
 from store.states import Decision
 from tests.asking import Asker, gated
@@ -20,6 +21,10 @@ from tests.running import at_once
 MOVE = (
     "update stepwell.audit set n = case n when 4 then -5 else -4 end where n in (4, 5); "
     "update stepwell.audit set n = -n where n < 0"
+)
+# By the transaction that asks, of the audit.
+ROWS_READ = text(
+    "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'audit'"
 )
 PUT_IN = (
     "insert into stepwell.audit select tenant_id, 9, content, sha256, sha256 "
@@ -48,6 +53,27 @@ def test_lines_added_by_many_at_once_make_one_chain(asker: Asker) -> None:
     found = asker.verify()
     assert (found.is_whole, found.lines) == (True, 24)
     assert {line["job_id"] for line in asker.audit()} == {str(job_id) for job_id in jobs}
+
+
+def test_the_lines_of_a_job_are_found_without_reading_those_of_all(
+    asker: Asker, doors: Doors, database: Database
+) -> None:
+    jobs = [asker.plan(gated()) for _ in range(2)]
+    for job_id in jobs:
+        asker.decide(job_id, Decision.REJECT)
+    with psycopg.connect(database.admin_url) as admin:
+        admin.execute(
+            "select stepwell.append_audit(%s, jsonb_build_object('job_id', gen_random_uuid())) "
+            "from generate_series(1, 5000)",
+            (asker.tenant_id,),
+        )
+        admin.execute("analyze stepwell.audit")
+    with doors.as_tenant(asker.tenant_id) as tx:
+        found = audit.list_newest(tx, job_id=jobs[0])
+        rows_read = tx.execute(ROWS_READ).scalar_one()
+    assert [line.n for line in found] == [2, 1]
+    assert rows_read == 2
+    assert asker.verify().is_whole
 
 
 def test_each_tenant_has_a_chain_of_its_own(asker: Asker, doors: Doors, other_tenant: UUID) -> None:

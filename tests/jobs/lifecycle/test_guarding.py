@@ -1034,10 +1034,15 @@ def test_a_secret_in_an_exception_is_never_kept(household: Household, serve: Ser
         assert KEY not in kept(job_id)
 
 
-def insist(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    """A model that adds two numbers, and then writes another one down, whatever it is told."""
+def insist(
+    messages: list[ModelMessage],
+    info: AgentInfo,
+    *,
+    first: tuple[str, dict[str, Any]] = ("add", {"a": 2, "b": 3}),
+) -> ModelResponse:
+    """A model that makes a call, and then writes a number down, whatever it is told."""
     turn = sum(isinstance(message, ModelResponse) for message in messages)
-    name, args = ("post", {"what": "It is 4711."}) if turn else ("add", {"a": 2, "b": 3})
+    name, args = ("post", {"what": "It is 4711."}) if turn else first
     return ModelResponse(parts=[ToolCallPart(name, args, str(turn))])
 
 
@@ -1050,6 +1055,25 @@ def test_a_number_is_not_recorded_by_being_turned_down(
     (asked,) = household.run_until_parked(job_id)
     assert (asked.kind, asked.name, asked.seq) == (WaitKind.REVIEW, "guard", 6)
     assert "4711" in tool_steps(household.viewer, job_id)[1].output["content"]
+    assert lines(ledger) == []
+
+
+@tool(effect="read", optional=True)
+def count_perhaps() -> int:
+    """Fail with a number that nobody counted."""
+    raise PermissionError("There may be 4711 of them")
+
+
+def test_a_number_is_not_recorded_by_being_left_out(
+    household: Household, serve: Serve, ledger: Path
+) -> None:
+    model = FunctionModel(partial(insist, first=("count_perhaps", {})), model_name="insistent")
+    agent = watched(Grounding({"post": ("what",)}), model=model)
+    serve(replace(agent, tools=(*agent.tools, count_perhaps)))
+    job_id = submit(household)
+    (asked,) = household.run_until_parked(job_id)
+    assert (asked.kind, asked.name) == (WaitKind.REVIEW, "guard")
+    assert "4711" in tool_steps(household.viewer, job_id)[0].output["content"]
     assert lines(ledger) == []
 
 
