@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
 
 import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from store import migrate, walls
 from store.doors import Doors
@@ -109,16 +112,35 @@ def test_without_the_roles_a_database_is_not_ready_rather_than_unreachable(
             admin.execute("alter role stepwell_app_away rename to stepwell_app")
 
 
-def test_jobs_that_may_have_been_asked_for_by_an_outside_text_are_taken_for_it(
-    empty: Database,
-) -> None:
+@contextmanager
+def migrated_to(revision: str, empty: Database) -> Iterator[Connection]:
+    """A transaction on the database as that migration left it."""
     with migrate._admin(empty.admin_url) as tx:
         for statement in walls.role_statements():
             tx.execute(text(statement))
         tx.execute(text(f"create schema {SCHEMA} authorization {walls.OWNER}"))
         tx.execute(text(f"set local role {walls.OWNER}"))
-        command.upgrade(migrate._config(tx), "0011")
+        command.upgrade(migrate._config(tx), revision)
         tx.execute(text("reset role"))
+        yield tx
+
+
+def test_what_the_audit_has_said_of_a_job_is_found_by_it(empty: Database) -> None:
+    job_id = uuid4()
+    with migrated_to("0013", empty) as tx:
+        for n, content in enumerate(({"job_id": str(job_id)}, {"job_id": None}, {}), start=1):
+            told = {"tenant": DEFAULT_TENANT, "n": n, "content": json.dumps(content)}
+            tx.execute(LINE, told)
+    assert migrate.upgrade(empty.admin_url, empty.runtime_url, empty.operator_url).is_current
+    with psycopg.connect(empty.admin_url) as admin:
+        found = admin.execute("select n, job_id from stepwell.audit order by n").fetchall()
+    assert found == [(1, job_id), (2, None), (3, None)]
+
+
+def test_jobs_that_may_have_been_asked_for_by_an_outside_text_are_taken_for_it(
+    empty: Database,
+) -> None:
+    with migrated_to("0011", empty) as tx:
         for origin in ("api", "agent", "schedule"):
             for sources in ([], ["inbox"]):
                 told = {"tenant": DEFAULT_TENANT, "origin": origin, "sources": sources}
@@ -138,6 +160,10 @@ def test_jobs_that_may_have_been_asked_for_by_an_outside_text_are_taken_for_it(
     ]
 
 
+LINE = text(
+    "insert into stepwell.audit (tenant_id, n, content, before_sha256, sha256) "
+    "values (:tenant, :n, cast(:content as jsonb), '', '')"
+)
 BEFORE = text(
     """
     insert into stepwell.jobs (
