@@ -266,6 +266,7 @@ class PrivatePostgres:
             said = last_words(self.log_file, log_start)
             if attempt == LAUNCHES_MAX or not any(words in said for words in _PASSING):
                 raise CannotRun(f"PostgreSQL did not start; its last words:\n{said}")
+            # What stands in the way passes by itself, unannounced; the tries are bounded.
             time.sleep(0.1 * attempt)
 
     def _launch(self, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -289,6 +290,7 @@ class PrivatePostgres:
         while process.poll() is None and time.monotonic() < deadline:
             if _says_ready(self.data / "postmaster.pid", process.pid):
                 return True
+            # A starting server tells nobody when it is ready; the deadline bounds the asking.
             time.sleep(offspring.POLL_S)
         return False
 

@@ -192,7 +192,7 @@ def read_amount(raw: str, option: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("nan")
     # The exponent is a letter only of what is not finite, which is asked first.
-    if not amount.is_finite() or amount < 0 or amount.as_tuple().exponent < -9:  # type: ignore[operator]
+    if not amount.is_finite() or amount < 0 or int(amount.as_tuple().exponent) < -9:
         raise Complaint(f"{option} takes an amount such as 2.50, not {raw!r}.")
     return amount
 

@@ -12,13 +12,16 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 # Long enough for what unwinds after the first one to be through.
 AGAIN_AFTER_S = 1.0
 # What a shell makes of a process that SIGINT has ended.
 INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# What `signal.signal` gives back and takes: a function, or the number of a usual reaction.
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interruption:
@@ -32,7 +35,7 @@ class Interruption:
         self._force = force
         self._is_asked = False
         self._is_working = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._hear) for number in STOP_SIGNALS}
@@ -42,8 +45,7 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         self._be_heard()
         for number, handler in self._before.items():
-            # What `signal.signal` returned, whatever that was, is what it takes back.
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     @contextmanager
     def work(self) -> Iterator[None]:

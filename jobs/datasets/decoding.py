@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.datasets.errors import UnreadableDataset
@@ -48,8 +49,10 @@ class Text:
             while block := stream.read(BLOCK_CHARACTERS):
                 out.write(block)
 
-    def _open(self, newline: str | None) -> _OpenText:
-        return _OpenText(self._path, self._packing, self._bytes_max, self.encoding, newline)
+    @contextmanager
+    def _open(self, newline: str | None) -> Iterator[io.TextIOWrapper]:
+        with open_unpacked(self._path, self._packing, self._bytes_max) as stream:
+            yield io.TextIOWrapper(stream, self.encoding, newline=newline)
 
     def _find_encoding(self) -> tuple[str, tuple[str, ...]]:
         with open_unpacked(self._path, self._packing, self._bytes_max) as stream:
@@ -92,23 +95,6 @@ class Text:
 
 
 _ASCII = {chr(code) for code in range(128)}
-
-
-class _OpenText:
-    """The text stream of a table, closing all that is beneath it."""
-
-    def __init__(
-        self, path: Path, packing: Packing, bytes_max: int, encoding: str, newline: str | None
-    ) -> None:
-        self._below = open_unpacked(path, packing, bytes_max)
-        self._encoding, self._newline = encoding, newline
-
-    def __enter__(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(self._below.__enter__(), self._encoding, newline=self._newline)
-
-    def __exit__(self, *reason: object) -> None:
-        # Passed on as it came; three values of three types that this room does not look at.
-        self._below.__exit__(*reason)  # type: ignore[arg-type]
 
 
 def _encoding_by_mark(head: bytes) -> str | None:

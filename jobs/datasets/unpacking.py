@@ -9,9 +9,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from jobs.datasets.errors import UnreadableDataset
 from jobs.datasets.formats import Format, Packing, Recognised, text_format_by_name
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MEMBERS_NAMED = 5
 
@@ -28,8 +32,7 @@ class BoundedStream(io.RawIOBase):
         """Always."""
         return True
 
-    # The base asks for any writable buffer; what reads us only ever brings these two.
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill the buffer from the source, counting."""
         count = self._source.readinto(buffer)
         self._bytes_left -= count

@@ -133,16 +133,21 @@ def submit(desk: Desk, tenant_id: UUID, submission: Submission) -> Submitted:
         return Submitted(_replayed(earlier, new), False)
     if created is None:
         refuse(desk, new, outlook.refusal)
+    announce(desk, new)
+    return Submitted(created, True)
+
+
+def announce(desk: Desk, new: NewJob) -> None:
+    """Ring for the first steps of a job, or count them among those that wait for their turn."""
     if new.is_rung:
         desk.bell.ring(
             [
-                Envelope(tenant_id, new.id, n + 1, step.name, new.job_class, step.work)
-                for n, step in enumerate(first_steps)
+                Envelope(new.tenant_id, new.id, n, step.name, new.job_class, step.work)
+                for n, step in enumerate(new.first_steps, start=1)
             ]
         )
     else:
-        desk.tally.add(tenant_id, new.job_class, len(first_steps))
-    return Submitted(created, True)
+        desk.tally.add(new.tenant_id, new.job_class, len(new.first_steps))
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def patiently(house: House, write: Callable[[HotConnection], T]) -> T | None:
             if monotonic() + wait_s > give_up_at:
                 log.error("a result was not kept", error=str(error))
                 return None
+            # Waits longer each time: a Postgres that comes back should not meet all at once.
             sleep(wait_s)
             wait_s = min(2.0, wait_s * 2)
 

@@ -116,6 +116,7 @@ def end(pid: int, steps: Steps) -> bool:
             os.kill(pid, number)
         deadline = time.monotonic() + patience_s
         while is_alive(seen) and time.monotonic() < deadline:
+            # It may be no child of ours, whose end nobody tells us of; the deadline bounds it.
             time.sleep(POLL_S)
         seen = seen if is_alive(seen) else None
     return seen is None

@@ -119,6 +119,7 @@ def test_the_audit_is_shown_with_who_has_decided_what(run: Run, served: Served) 
     assert [line["n"] for line in told] == [2, 3, 4], "the last line last"
     told = json.loads(run("audit", "list", "--before", "3", "--json").out)
     assert [line["n"] for line in told] == [1, 2]
+    assert "no such line" in run("audit", "list", "--before", "1").err
 
 
 def test_the_audit_is_verified(run: Run, served: Served) -> None:
